@@ -1,0 +1,5 @@
+"""`python -m hardcast` is the same as `hardcast`."""
+
+from hardcast.cli import entry
+
+entry()

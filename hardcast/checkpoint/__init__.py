@@ -1,0 +1,50 @@
+"""Checkpoints: GGUF, safetensors, hub ids and packaged models, behind one protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hardcast.checkpoint.base import Checkpoint, Grid
+from hardcast.checkpoint.config import FAMILIES, ModelConfig
+from hardcast.checkpoint.fetch import Progress, cache_folder, cached, fetch, locate, packaged_models
+from hardcast.errors import HardcastError
+
+__all__ = [
+    "FAMILIES",
+    "Checkpoint",
+    "Grid",
+    "ModelConfig",
+    "Progress",
+    "cache_folder",
+    "cached",
+    "fetch",
+    "locate",
+    "open_checkpoint",
+    "packaged_models",
+]
+
+
+def open_checkpoint(model: str | Path, progress: Progress | None = None) -> Checkpoint:
+    """Opens a model: a .gguf file, a folder with safetensors, a packaged name, or a hub id.
+
+    progress: told about a download, if one is needed.
+
+    Raises HardcastError, one line, for anything that is no supported and complete model.
+    """
+    # Readers are imported here: naming a model or asking for the cache needs neither.
+    path = locate(str(model), progress)
+    if path.is_dir():
+        files = sorted(path.glob("*.gguf"))
+        if (path / "config.json").exists() or not files:
+            from hardcast.checkpoint.safetensors import SafetensorsCheckpoint
+
+            return SafetensorsCheckpoint(path)
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files[:5])
+            raise HardcastError(f"{path}: holds {len(files)} .gguf files ({names}); name one")
+        path = files[0]
+    elif path.suffix == ".safetensors":
+        raise HardcastError(f"{path}: give its folder instead, which holds config.json as well")
+    from hardcast.checkpoint.gguf import GgufCheckpoint
+
+    return GgufCheckpoint(path)

@@ -1,0 +1,191 @@
+"""The shape of a model under its Hugging Face config names, and which families are understood.
+
+FAMILIES is the one table of what a checkpoint may be. It holds only packing: how a family is named
+in each format and what its tensors are called. What the tensors mean is models/<architecture>.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hardcast.errors import HardcastError
+from hardcast.numerics.rope import RopeScaling
+
+SIZE_LIMIT = 1 << 24  # of any one size: far above every model, far below an overflow
+LAYER_LIMIT = 1024  # names are listed layer by layer: a wild count must not fill the memory
+
+
+@dataclass(frozen=True)
+class Family:
+    """How checkpoints of one architecture are packed.
+
+    model_types: names in config.json. gguf: name in GGUF's general.architecture.
+    gguf_interleaved: llama.cpp stores the Q and K rows of RoPE pairs side by side.
+    qkv_bias, head_norms: which tensors a layer has beside the seven matrices and two norms.
+    window_types: names in config.json whose sliding_window counts; elsewhere it means nothing.
+    window_switch: and there it counts only where use_sliding_window is true.
+    """
+
+    model_types: tuple[str, ...]
+    gguf: str
+    gguf_interleaved: bool = False
+    qkv_bias: bool = False
+    head_norms: bool = False
+    window_types: tuple[str, ...] = ()
+    window_switch: bool = False
+
+
+FAMILIES = {
+    "llama": Family(
+        ("llama", "mistral"), "llama", gguf_interleaved=True, window_types=("mistral",)
+    ),
+    "qwen2": Family(
+        ("qwen2",), "qwen2", qkv_bias=True, window_types=("qwen2",), window_switch=True
+    ),
+    "qwen3": Family(
+        ("qwen3",), "qwen3", head_norms=True, window_types=("qwen3",), window_switch=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and constants of a model; every field has its Hugging Face name and meaning.
+
+    architecture: a key of FAMILIES. sliding_window: positions that attention sees, or None.
+    rope_scaling: None for plain RoPE.
+    """
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    tie_word_embeddings: bool
+    sliding_window: int | None
+
+    def check(self, where: str) -> None:
+        """Raises HardcastError, naming `where`, if the sizes cannot belong to a model."""
+        for name in (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "vocab_size",
+            "max_position_embeddings",
+        ):
+            limit = LAYER_LIMIT if name == "num_hidden_layers" else SIZE_LIMIT
+            if not 1 <= getattr(self, name) <= limit:
+                raise HardcastError(
+                    f"{where}: {name} is {getattr(self, name)}, expected 1 to {limit}"
+                )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise HardcastError(
+                f"{where}: num_attention_heads {self.num_attention_heads} is no multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise HardcastError(f"{where}: head_dim {self.head_dim} is odd, RoPE rotates pairs")
+        for name in ("rms_norm_eps", "rope_theta"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise HardcastError(
+                    f"{where}: {name} is {getattr(self, name)}, expected a number above 0"
+                )
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise HardcastError(
+                f"{where}: sliding_window is {self.sliding_window}, expected at least 1"
+            )
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor that a checkpoint of this config holds, in the order of the forward pass."""
+        family = FAMILIES[self.architecture]
+        q_size = self.num_attention_heads * self.head_dim
+        kv_size = self.num_key_value_heads * self.head_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "model.embed_tokens.weight": (self.vocab_size, self.hidden_size)
+        }
+        for layer in range(self.num_hidden_layers):
+            prefix = f"model.layers.{layer}."
+            shapes[prefix + "input_layernorm.weight"] = (self.hidden_size,)
+            for name, size in (("q_proj", q_size), ("k_proj", kv_size), ("v_proj", kv_size)):
+                shapes[f"{prefix}self_attn.{name}.weight"] = (size, self.hidden_size)
+                if family.qkv_bias:
+                    shapes[f"{prefix}self_attn.{name}.bias"] = (size,)
+            if family.head_norms:
+                shapes[prefix + "self_attn.q_norm.weight"] = (self.head_dim,)
+                shapes[prefix + "self_attn.k_norm.weight"] = (self.head_dim,)
+            shapes[prefix + "self_attn.o_proj.weight"] = (self.hidden_size, q_size)
+            shapes[prefix + "post_attention_layernorm.weight"] = (self.hidden_size,)
+            shapes[prefix + "mlp.gate_proj.weight"] = (self.intermediate_size, self.hidden_size)
+            shapes[prefix + "mlp.up_proj.weight"] = (self.intermediate_size, self.hidden_size)
+            shapes[prefix + "mlp.down_proj.weight"] = (self.hidden_size, self.intermediate_size)
+        shapes["model.norm.weight"] = (self.hidden_size,)
+        if not self.tie_word_embeddings:
+            shapes["lm_head.weight"] = (self.vocab_size, self.hidden_size)
+        return shapes
+
+
+class Fields:
+    """Typed look-ups in a config: every refusal names the place, the field and what was found."""
+
+    def __init__(self, where: str, values: dict[str, Any]) -> None:
+        self.where = where
+        self.values = values
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An integer field; without a default it must be there."""
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise HardcastError(f"{self.where}: {name} is {value!r:.60}, expected an integer")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """An integer or float field, as float."""
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise HardcastError(f"{self.where}: {name} is {value!r:.60}, expected a number")
+        try:
+            return float(value)
+        except OverflowError:
+            raise HardcastError(f"{self.where}: {name} is too large for a number") from None
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text field."""
+        value = self._get(name, default)
+        if not isinstance(value, str):
+            raise HardcastError(f"{self.where}: {name} is {value!r:.60}, expected text")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A true/false field."""
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise HardcastError(f"{self.where}: {name} is {value!r:.60}, expected true or false")
+        return value
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self.values.get(name)
+        if value is None:
+            value = default
+        if value is None:
+            raise HardcastError(f"{self.where}: the field {name} is missing; a model needs it")
+        return value
+
+
+def unsupported(where: str, found: str) -> HardcastError:
+    """The error for a model family that is not understood."""
+    known = sorted({name for family in FAMILIES.values() for name in family.model_types})
+    return HardcastError(
+        f"{where}: architecture {found!r:.60} is not supported; supported are {', '.join(known)}"
+    )

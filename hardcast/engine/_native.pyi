@@ -1,0 +1,78 @@
+"""Types of the native extension (native/bind_kernels.cpp, native/bind_machine.cpp)."""
+
+import numpy as np
+
+class PackedMatrix:
+    rows: int
+    cols: int
+    zero: int
+    has_offsets: bool
+    kind: str
+    bytes: int
+    def row(self, row: int) -> np.ndarray: ...
+
+class KvCache:
+    length: int
+    bytes: int
+    def truncate(self, length: int) -> None: ...
+
+class NativeEngine:
+    path: str
+    def __init__(
+        self,
+        shape: dict[str, int],
+        points: dict[str, int],
+        context: int,
+        norm_epsilon: int,
+        head_epsilon: int,
+        path: str,
+    ) -> None: ...
+    def add_matrix(
+        self, packed: PackedMatrix, multiplier: np.ndarray, shift: np.ndarray, sum_bits: int
+    ) -> int: ...
+    def add_gain(self, gain: np.ndarray) -> int: ...
+    def add_bias(self, bias: np.ndarray) -> int: ...
+    def set_table(self, name: str, values: np.ndarray) -> None: ...
+    def set_rope(self, coarse: np.ndarray, fine: np.ndarray) -> None: ...
+    def add_operation(self, kind: str, fields: dict[str, int]) -> None: ...
+    def start(self, threads: int) -> None: ...
+    def session(self) -> KvCache: ...
+    def forward(
+        self, caches: list[KvCache], tokens: np.ndarray, owners: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray: ...
+    def sample(
+        self,
+        logits: np.ndarray,
+        inverse_temperature: int,
+        candidates: int,
+        top_p: int,
+        seed: int,
+        position: int,
+    ) -> int: ...
+
+def pack(
+    codes: np.ndarray,
+    codebook: np.ndarray,
+    bits: int,
+    in_features: int,
+    group_size: int,
+    scales: np.ndarray,
+    offsets: np.ndarray | None = None,
+) -> PackedMatrix: ...
+def matmul(
+    matrix: PackedMatrix,
+    x: np.ndarray,
+    exponents: np.ndarray,
+    bits: int = 8,
+    path: str = "",
+    threads: int = 1,
+) -> np.ndarray: ...
+def time_products(
+    matrices: list[PackedMatrix],
+    bits: list[int],
+    tokens: int = 1,
+    threads: int = 1,
+    rounds: int = 10,
+    path: str = "",
+) -> list[float]: ...
+def available_paths() -> list[str]: ...

@@ -1,0 +1,184 @@
+"""The engine and its sessions, with the same surface as golden's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from hardcast.engine import _native
+from hardcast.engine.compile import compile_program
+from hardcast.errors import HardcastError
+from hardcast.image import Image
+from hardcast.numerics.sampling import SamplerSettings
+from hardcast.program import step as kinds
+
+PATH_VARIABLE = "HARDCAST_PATH"
+CHUNK = 256  # tokens a native call: bounds the memory of a long prompt
+
+
+def available_paths() -> list[str]:
+    """Instruction-set paths that this machine can run, fastest first."""
+    return list(_native.available_paths())
+
+
+class Engine:
+    """The virtual chip of one image, on `threads` threads of this CPU.
+
+    threads: default all that the process may use. path: "avx512vnni", "avxvnni", "avx2", "neon"
+    or "portable"; default HARDCAST_PATH, else the fastest here. One call at a time.
+    Raises HardcastError for a path that this machine cannot run.
+    """
+
+    name = "engine"
+
+    def __init__(self, image: Image, threads: int | None = None, path: str | None = None) -> None:
+        self.image = image
+        self.threads = threads if threads is not None else len(os.sched_getaffinity(0))
+        if not 1 <= self.threads <= 1024:
+            raise HardcastError(f"threads {self.threads} are outside 1..1024")
+        path = path or os.environ.get(PATH_VARIABLE, "")
+        if path and path not in available_paths():
+            raise HardcastError(
+                f"path {path!r} cannot run on this machine; it has {', '.join(available_paths())}"
+            )
+        self._native = _native.NativeEngine(
+            dict(image.chip["program"]["shape"]),
+            image.points.to_json(),
+            image.context,
+            image.constants["norm_epsilon"],
+            image.constants["head_epsilon"],
+            path,
+        )
+        self._load()
+
+    def _load(self) -> None:
+        """Packs every matrix, one in memory at a time, and hands over tables and steps."""
+        image = self.image
+        matrices = {name: self._add_matrix(name) for name in image.matrices}
+        gains: dict[str, int] = {}
+        biases: dict[str, int] = {}
+        for step in image.program.steps:
+            if isinstance(step, kinds.Norm | kinds.HeadNorm):
+                gains[step.gain] = self._native.add_gain(_int32(image, step.gain))
+            elif isinstance(step, kinds.Matvec) and step.bias is not None:
+                biases[step.bias] = self._native.add_bias(_int32(image, step.bias))
+        for table in ("exp2", "rsqrt", "reciprocal", "sigmoid", "log2", "tail"):
+            self._native.set_table(table, _int32(image, table))
+        self._native.set_rope(image.tensor("rope_coarse"), image.tensor("rope_fine"))
+        for operation in compile_program(image.program, matrices, gains, biases):
+            self._native.add_operation(operation.kind, operation.fields)
+        self._native.start(self.threads)
+
+    def _add_matrix(self, name: str) -> int:
+        matrix = self.image.matrix(name, mapped=False)
+        packed = _native.pack(
+            matrix.codes,
+            matrix.codebook,
+            matrix.bits,
+            matrix.in_features,
+            matrix.group_size,
+            matrix.scales,
+            matrix.offsets,
+        )
+        multiplier = matrix.row_multiplier.astype(np.int32)
+        shift = matrix.row_shift.astype(np.int32)
+        sum_bits = self.image.matrices[name]["sum_bits"]
+        return int(self._native.add_matrix(packed, multiplier, shift, sum_bits))
+
+    @property
+    def path(self) -> str:
+        """The instruction-set path in use."""
+        return str(self._native.path)
+
+    def session(self) -> Session:
+        """An empty context."""
+        return Session(self, self._native.session())
+
+    def forward_batch(self, work: Sequence[tuple[Session, Sequence[int], str]]) -> list[np.ndarray]:
+        """Extends several sessions in one pass over the weights.
+
+        work: (session, tokens, "last" | "all" | "none") each, every session at most once.
+        Returns int32[n, vocab_size] for each. Raises ValueError as Session.forward does.
+        """
+        tokens = np.array([token for _, part, _ in work for token in part], np.int64)
+        vocab = self.image.program.shape.vocab_size
+        if len(tokens) and not (0 <= tokens.min() and tokens.max() < vocab):
+            raise ValueError(f"token id outside 0..{vocab - 1}")
+        owners = np.repeat(np.arange(len(work)), [len(t) for _, t, _ in work]).astype(np.int32)
+        wanted = np.zeros(len(tokens), np.uint8)
+        first = 0
+        counts = []
+        for _, part, logits in work:
+            last = first + len(part)
+            begin = {"all": first, "last": max(last - 1, first), "none": last}[logits]
+            wanted[begin:last] = 1
+            counts.append(last - begin)
+            first = last
+        caches = [session.cache for session, _, _ in work]
+        for session, part, _ in work:
+            session.check_room(len(part))
+        rows = self._in_chunks(caches, tokens.astype(np.int32), owners, wanted)
+        return np.split(rows, np.cumsum(counts)[:-1])
+
+    def _in_chunks(
+        self,
+        caches: list[_native.KvCache],
+        tokens: np.ndarray,
+        owners: np.ndarray,
+        wanted: np.ndarray,
+    ) -> np.ndarray:
+        parts = []
+        for first in range(0, len(tokens), CHUNK):
+            chunk = slice(first, first + CHUNK)
+            parts.append(self._native.forward(caches, tokens[chunk], owners[chunk], wanted[chunk]))
+        if len(parts) == 1:
+            return parts[0]
+        width = self.image.program.shape.vocab_size
+        return np.concatenate([np.zeros((0, width), np.int32), *parts])
+
+    def sample(self, logits: np.ndarray, settings: SamplerSettings, position: int) -> int:
+        """The next token from one row of logits; `position` is the new token's position."""
+        return int(
+            self._native.sample(
+                np.ascontiguousarray(logits, np.int32),
+                settings.inverse_temperature,
+                settings.candidates,
+                settings.top_p,
+                settings.seed,
+                position,
+            )
+        )
+
+
+class Session:
+    """One context of an engine: its keys and values, in native memory that grows as needed."""
+
+    def __init__(self, engine: Engine, cache: _native.KvCache) -> None:
+        self.engine, self.cache = engine, cache
+
+    @property
+    def length(self) -> int:
+        """Positions held."""
+        return int(self.cache.length)
+
+    def forward(self, tokens: Sequence[int], logits: str = "last") -> np.ndarray:
+        """Appends tokens. Returns int32[n, vocab_size]: n is all, 1 ("last") or 0 ("none").
+
+        Raises ValueError for an id outside the vocabulary or more tokens than the context.
+        """
+        return self.engine.forward_batch([(self, tokens, logits)])[0]
+
+    def truncate(self, length: int) -> None:
+        """Forgets every position from `length` on (prefix reuse)."""
+        self.cache.truncate(length)
+
+    def check_room(self, count: int) -> None:
+        context = self.engine.image.context
+        if self.length + count > context:
+            raise ValueError(f"{self.length} + {count} tokens exceed context {context}")
+
+
+def _int32(image: Image, name: str) -> np.ndarray:
+    return image.tensor(name).astype(np.int32)

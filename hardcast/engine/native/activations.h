@@ -1,0 +1,59 @@
+// The input of a matrix product: block-quantised integers, and what kernels derive from them once.
+//
+// x: int16[tokens][stride], |x| <= 2^(bits-1), stride = 64 * blocks, columns past the matrix zero.
+// One exponent 0..31 a (token, block): the value is x << exponent.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace hardcast {
+
+struct Activations {
+  int tokens = 0, blocks = 0, stride = 0;
+  int bits = 8;                // 8..15
+  bool wide = false;           // a block's sum may exceed int32, or an exponent may exceed 30
+  const int16_t* x = nullptr;  // [tokens][stride]
+  const int8_t* low = nullptr;   // [tokens][stride]: x & 127, or x itself when high is null
+  const int8_t* high = nullptr;  // [tokens][stride]: x >> 7, so x = 128 high + low; null when
+                                 // bits == 8 and not wide
+  const int8_t* spread = nullptr;  // [8 * stride]: each four of low, 8 times over; one token of at
+                                   // most 8 bits only, else null. A ready operand for a ymm.
+  const int32_t* sums = nullptr;      // [tokens][blocks][2]: sum of x over each group of 32
+  const int16_t* sum_pairs = nullptr;  // [tokens][blocks][2]: the same, valid unless wide
+  const uint8_t* exponents = nullptr;  // [tokens][blocks]
+  const int32_t* powers = nullptr;     // [tokens][blocks]: 2^exponent, valid unless wide
+
+  size_t at(int token, int block) const { return static_cast<size_t>(token) * blocks + block; }
+};
+
+// Owns the arrays of an Activations; reused from call to call, grows and never shrinks.
+class ActivationBuffer {
+ public:
+  // Shapes the buffer and zeroes the padding. max_exponent: what the caller's quantiser can emit.
+  void resize(int tokens, int cols, int bits, int max_exponent = 31);
+
+  // Where the caller writes before finish().
+  int16_t* x(int token) { return x_.data() + static_cast<size_t>(token) * view_.stride; }
+  uint8_t* exponents(int token) {
+    return exponents_.data() + static_cast<size_t>(token) * view_.blocks;
+  }
+
+  // Derives digits and sums of tokens [token_begin, token_end) x blocks [block_begin, block_end).
+  // Disjoint ranges may run on different threads.
+  void finish(int token_begin, int token_end, int block_begin, int block_end);
+  void finish() { finish(0, view_.tokens, 0, view_.blocks); }
+
+  const Activations& view() const { return view_; }
+
+ private:
+  Activations view_;
+  std::vector<int16_t> x_, sum_pairs_;
+  std::vector<int8_t> low_, high_, spread_;
+  std::vector<int32_t> sums_, powers_;
+  std::vector<uint8_t> exponents_;
+};
+
+}  // namespace hardcast

@@ -1,0 +1,112 @@
+#include "attention.h"
+
+#include <algorithm>
+
+#include "fixed.h"
+
+namespace hardcast {
+
+namespace {
+
+constexpr int kExp2Bits = 8;
+constexpr int kProbabilityRange = 40;  // a term is 0 beyond 2^-40
+constexpr int kReciprocalBits = 8;
+constexpr int64_t kBudget = int64_t{1} << 31;
+
+// dots[i] = q . keys[i], |dot| <= 2^14 head_dim.
+HARDCAST_CLONES void dot_rows(const int16_t* q, const int8_t* keys, int dim, int rows,
+                              int32_t* dots) {
+  for (int i = 0; i < rows; ++i) {
+    const int8_t* const key = keys + static_cast<size_t>(i) * dim;
+    int32_t sum = 0;
+    for (int d = 0; d < dim; ++d) sum += static_cast<int32_t>(q[d]) * key[d];
+    dots[i] = sum;
+  }
+}
+
+HARDCAST_CLONES void add_row(int32_t weight, const int8_t* row, int dim, int32_t* sum) {
+  for (int d = 0; d < dim; ++d) sum[d] += weight * row[d];
+}
+
+void flush(int32_t* sum, int dim, int64_t* total) {
+  for (int d = 0; d < dim; ++d) total[d] += sum[d];
+  std::fill_n(sum, dim, 0);
+}
+
+// total[d] = sum over rows of (p << exponent) * value[d], exact. Sums run in int32 for as long as
+// a budget of 2^31 proves that they fit: 2^7 per unit of weight.
+void weighted_sum(const int32_t* p, const uint8_t* exponents, const int8_t* values, int dim,
+                  int rows, int32_t* sum, int64_t* total) {
+  std::fill_n(total, dim, 0);
+  std::fill_n(sum, dim, 0);
+  int64_t spent = 0;
+  for (int i = 0; i < rows; ++i) {
+    if (p[i] == 0) continue;
+    const int8_t* const row = values + static_cast<size_t>(i) * dim;
+    const int64_t weight = static_cast<int64_t>(p[i]) << exponents[i];
+    if (weight << 7 >= kBudget) {
+      for (int d = 0; d < dim; ++d) total[d] += weight * row[d];
+      continue;
+    }
+    if (spent + (weight << 7) >= kBudget) {
+      flush(sum, dim, total);
+      spent = 0;
+    }
+    spent += weight << 7;
+    add_row(static_cast<int32_t>(weight), row, dim, sum);
+  }
+  flush(sum, dim, total);
+}
+
+}  // namespace
+
+void attend_head(const Model& model, const KvCache& cache, int layer, int head, int position,
+                 int window, const int8_t* q, int q_exponent, AttentionScratch& scratch,
+                 int32_t* out) {
+  const Points& points = model.points;
+  const int dim = model.shape.head_dim;
+  const int kv = head / (model.shape.num_attention_heads / model.shape.num_key_value_heads);
+  const int first = window > 0 ? std::max(0, position - window + 1) : 0;
+  const int rows = position + 1 - first;
+  const KvCache::Layer& stored = cache.layer(layer);
+  const size_t start = cache.row(kv, first);
+
+  // scratch.terms: [rows] dots, then terms p; [dim] int32 sums; [dim] int16 q.
+  scratch.scores.resize(rows + dim);
+  scratch.terms.resize(rows + 2 * dim);
+  int64_t* const scores = scratch.scores.data();
+  int32_t* const terms = scratch.terms.data();
+  int16_t* const wide_q = reinterpret_cast<int16_t*>(terms + rows + dim);
+  for (int d = 0; d < dim; ++d) wide_q[d] = q[d];
+
+  dot_rows(wide_q, stored.keys.data() + start * dim, dim, rows, terms);
+  const uint8_t* const key_exponents = stored.key_exponents.data() + start;
+  const int score_shift = 2 * points.rope - points.score;
+  int64_t largest = INT64_MIN;
+  for (int i = 0; i < rows; ++i) {
+    const int64_t dot = static_cast<int64_t>(terms[i]) << (q_exponent + key_exponents[i]);
+    scores[i] = rs(dot, score_shift);
+    largest = std::max(largest, scores[i]);
+  }
+  int64_t z = 0;
+  for (int i = 0; i < rows; ++i) {
+    const int64_t d = largest - scores[i];
+    const int64_t whole = std::min<int64_t>(d >> kExp2Bits, kProbabilityRange);
+    const int64_t p = rs(model.exp2[d & ((1 << kExp2Bits) - 1)], static_cast<int>(whole));
+    terms[i] = static_cast<int32_t>(p);
+    z += p;
+  }
+  int64_t* const total = scores + rows;
+  weighted_sum(terms, stored.value_exponents.data() + start, stored.values.data() + start * dim,
+               dim, rows, terms + rows, total);
+  const int b = bit_length(static_cast<uint64_t>(z));
+  const int64_t reciprocal =
+      model.reciprocal[(z >> (b - 1 - kReciprocalBits)) & ((1 << kReciprocalBits) - 1)];
+  const int c = std::max(b - kMixBits, 0);
+  const int shift = 16 + (b - 1) - c + points.v - points.a;
+  for (int d = 0; d < dim; ++d) {
+    out[d] = static_cast<int32_t>(rs(rs(total[d], c) * reciprocal, shift));
+  }
+}
+
+}  // namespace hardcast

@@ -1,0 +1,100 @@
+// Plain C++: any CPU. Also the easiest of the kernels to read beside dot_kernel.h.
+
+#include "dot_kernel.h"
+#include "paths.h"
+
+namespace hardcast {
+
+namespace {
+
+struct PortableVector {
+  static constexpr int kLanes = 16;
+  static constexpr int kAccumulators = 1;
+  static constexpr bool kSignedCodes = false;
+
+  struct Int {
+    int32_t lane[kLanes];
+  };
+  struct Codes {
+    uint8_t byte[4 * kLanes];
+  };
+  using Digits = const int8_t*;
+
+  template <class F>
+  static Int each(F value) {
+    Int out;
+    for (int l = 0; l < kLanes; ++l) out.lane[l] = value(l);
+    return out;
+  }
+
+  static Int zero() { return broadcast(0); }
+  static Int broadcast(int32_t value) {
+    return each([=](int) { return value; });
+  }
+  static Codes codes(const uint8_t* in) {
+    Codes out;
+    std::memcpy(out.byte, in, sizeof out.byte);
+    return out;
+  }
+  static Codes bytes(const uint8_t* in) { return codes(in); }
+  static void store(uint8_t* out, const Codes& c) { std::memcpy(out, c.byte, sizeof c.byte); }
+  static Codes low_nibbles(Codes c) {
+    for (uint8_t& byte : c.byte) byte &= 15;
+    return c;
+  }
+  static Codes high_nibbles(Codes c) {
+    for (uint8_t& byte : c.byte) byte >>= 4;
+    return c;
+  }
+  static Digits digits(const int8_t* in) { return in; }
+  static Int dot(const Int& sum, const Codes& c, Digits x) {
+    return each([&](int l) {
+      const uint8_t* const row = c.byte + 4 * l;
+      return sum.lane[l] + row[0] * x[0] + row[1] * x[1] + row[2] * x[2] + row[3] * x[3];
+    });
+  }
+  static Int scales(const uint8_t* in) {
+    return each([=](int l) { return in[l]; });
+  }
+  static Int offset(const int16_t* pairs, int group) {
+    return each([=](int l) { return pairs[2 * l + group]; });
+  }
+  // Sums may wrap on the way (activations.cpp bounds the last one), so they run in uint32.
+  static Int add(const Int& a, const Int& b) {
+    return each([&](int l) {
+      return static_cast<int32_t>(static_cast<uint32_t>(a.lane[l]) +
+                                  static_cast<uint32_t>(b.lane[l]));
+    });
+  }
+  static Int multiply(const Int& a, const Int& b) {
+    return each([&](int l) {
+      return static_cast<int32_t>(static_cast<uint32_t>(a.lane[l]) *
+                                  static_cast<uint32_t>(b.lane[l]));
+    });
+  }
+  static Int times_128(const Int& a) {
+    return each([&](int l) { return a.lane[l] * 128; });
+  }
+  static Int pair_dot(const int16_t* pairs, const int16_t* sums) {
+    return each([=](int l) { return pairs[2 * l] * sums[0] + pairs[2 * l + 1] * sums[1]; });
+  }
+  static void shift_add(int64_t* out, const Int& a, int shift) {
+    for (int l = 0; l < kLanes; ++l) {
+      out[l] = static_cast<int64_t>(static_cast<uint64_t>(out[l]) +
+                                    (static_cast<uint64_t>(int64_t{a.lane[l]}) << shift));
+    }
+  }
+  static void multiply_shift_add(int64_t* out, const Int& a, const Int& b, int shift) {
+    for (int l = 0; l < kLanes; ++l) {
+      const int64_t product = int64_t{a.lane[l]} * b.lane[l];
+      out[l] = static_cast<int64_t>(static_cast<uint64_t>(out[l]) +
+                                    (static_cast<uint64_t>(product) << shift));
+    }
+  }
+};
+
+}  // namespace
+
+const Path kPortable{"portable", dot_multiply<PortableVector>};
+
+}  // namespace hardcast

@@ -1,0 +1,77 @@
+// One chip image, ready to run: packed matrices, tables, and the program as operations.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "packed_matrix.h"
+
+namespace hardcast {
+
+// golden/steps.py states what these mean; test_engine checks that they agree.
+constexpr int kRsqrtFraction = 31;
+constexpr int kProductBits = 37;
+constexpr int kMixBits = 13;
+
+enum class StepKind : uint8_t {
+  kEmbed, kNorm, kHeadNorm, kMatvec, kRope, kKvWrite, kAttend, kGateMul, kAdd,
+};
+
+enum class Buffer : uint8_t { kX, kH, kQ, kK, kV, kA, kG, kU, kF, kY, kLogits };
+
+struct Points {
+  int residual = 0, gain = 0, norm_extra = 0, normed = 0, qk = 0, rope = 0, score = 0, v = 0, a = 0, gate = 0,
+      silu = 0, f = 0, logits = 0;
+};
+
+struct Shape {
+  int hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0,
+      num_key_value_heads = 0, head_dim = 0, vocab_size = 0;
+};
+
+struct Operation {
+  StepKind kind = StepKind::kAdd;
+  Buffer src = Buffer::kX, dst = Buffer::kX;
+  int matrix = -1, gain = -1, bias = -1;  // indices into the model
+  int layer = 0, heads = 0, window = 0;   // window 0: all positions
+  int bits = 8;                           // of the activations this step quantises
+  bool barrier = false;  // reads or overwrites what another thread may still be working on
+  bool wanted = false;   // runs only for the tokens whose logits are asked for
+};
+
+struct Matrix {
+  PackedMatrix packed;
+  std::vector<int32_t> multiplier;  // [tiles * 16], padding 0
+  std::vector<int32_t> shift;       // [tiles * 16]
+  int sum_bits = 0;
+};
+
+struct Model {
+  Shape shape;
+  Points points;
+  int context = 0;
+  int64_t norm_epsilon = 0, head_epsilon = 0;
+  std::vector<Operation> operations;
+  std::vector<Matrix> matrices;
+  std::vector<std::vector<int32_t>> gains, biases;
+  std::vector<int32_t> exp2, rsqrt, reciprocal, sigmoid, log2, tail;
+  std::vector<int16_t> rope_coarse, rope_fine;  // [rows][head_dim / 2][cos, sin]
+  const Path* path = nullptr;
+
+  int q_width() const { return shape.num_attention_heads * shape.head_dim; }
+  int kv_width() const { return shape.num_key_value_heads * shape.head_dim; }
+  int width(Buffer buffer) const {
+    switch (buffer) {
+      case Buffer::kQ: case Buffer::kA: return q_width();
+      case Buffer::kK: case Buffer::kV: return kv_width();
+      case Buffer::kG: case Buffer::kU: case Buffer::kF: return shape.intermediate_size;
+      case Buffer::kLogits: return shape.vocab_size;
+      default: return shape.hidden_size;
+    }
+  }
+};
+
+}  // namespace hardcast

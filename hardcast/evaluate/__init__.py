@@ -1,0 +1,1 @@
+"""How good and how fast the chip is: against the float model, and against the clock."""

@@ -1,0 +1,5 @@
+"""Golden: the integer specification of the chip, in NumPy. If anything disagrees, it is wrong."""
+
+from hardcast.golden.machine import Golden, Session
+
+__all__ = ["Golden", "Session"]

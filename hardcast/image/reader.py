@@ -1,0 +1,160 @@
+"""Reads an image: the manifest is checked at once, tensors are mapped, hashes verified when asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardcast.errors import HardcastError
+from hardcast.image.layout import FORMAT, MANIFEST, MANIFEST_LIMIT, ROM, TOKENIZER, digest_of
+from hardcast.image.matrix import Matrix
+from hardcast.numerics.points import Points
+from hardcast.program.program import Program, verify
+
+DTYPES = {"uint8", "int8", "uint16", "int16", "int32"}
+
+
+class Image:
+    """An opened chip image. Attributes: path, digest, program, context, points, constants, chip.
+
+    chip: the digested manifest as a dict. constants: named integers (norm epsilons).
+    Raises HardcastError, one line, for a folder that is no image, is truncated, altered or newer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        manifest = _read_manifest(path)
+        try:
+            self.digest: str = manifest["digest"]
+            self.chip: dict[str, Any] = manifest["chip"]
+            self.provenance: dict[str, Any] = manifest.get("provenance", {})
+            version = self.chip["format"]
+            if version != FORMAT:
+                raise HardcastError(
+                    f"{path}: image format {version}, this Hardcast reads {FORMAT}; "
+                    "build it anew or upgrade Hardcast"
+                )
+            if digest_of(self.chip) != self.digest:
+                raise HardcastError(f"{path}: {MANIFEST} was altered: it does not match its digest")
+            self.program = Program.from_json(self.chip["program"])
+            self.context = int(self.chip["context"])
+            self.points = Points(**self.chip["points"])
+            self.constants: dict[str, int] = self.chip["constants"]
+            self._tensors: dict[str, dict[str, Any]] = self.chip["tensors"]
+            self.matrices: dict[str, dict[str, Any]] = self.chip["matrices"]
+            self._check_rom(int(self.chip["rom_bytes"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HardcastError(f"{path}: {MANIFEST} is malformed ({error!r})") from None
+        verify(self.program)
+
+    def _check_rom(self, expected: int) -> None:
+        rom = self.path / ROM
+        found = rom.stat().st_size if rom.is_file() else 0
+        if found != expected:
+            raise HardcastError(
+                f"{rom}: {found} bytes, expected {expected}: the image is truncated"
+            )
+        for name, entry in self._tensors.items():
+            size = np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"])
+            fits = 0 <= entry["offset"] and entry["offset"] + size <= expected
+            if entry["dtype"] not in DTYPES or min(entry["shape"], default=0) < 0 or not fits:
+                raise HardcastError(f"{self.path}: tensor {name} does not lie within {ROM}")
+
+    def tensor(self, name: str, mapped: bool = True) -> np.ndarray:
+        """A tensor by its full name, read-only. mapped=False reads it into memory instead."""
+        if name not in self._tensors:
+            raise HardcastError(f"{self.path}: the image has no tensor {name}")
+        entry = self._tensors[name]
+        dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), tuple(entry["shape"])
+        if not math.prod(shape):
+            return np.zeros(shape, dtype)
+        rom = self.path / ROM
+        if mapped:
+            return np.memmap(rom, dtype, "r", entry["offset"], shape)
+        flat = np.fromfile(rom, dtype, math.prod(shape), offset=entry["offset"])
+        return flat.reshape(shape)
+
+    def has(self, name: str) -> bool:
+        return name in self._tensors
+
+    def matrix(self, name: str, mapped: bool = True) -> Matrix:
+        """A matrix by name; its arrays are memory-mapped unless mapped=False."""
+        if name not in self.matrices:
+            raise HardcastError(f"{self.path}: the image has no matrix {name}")
+        entry = self.matrices[name]
+
+        def part(which: str) -> np.ndarray:
+            return self.tensor(f"{name}.{which}", mapped)
+
+        matrix = Matrix(
+            name=name,
+            out_features=entry["out_features"],
+            in_features=entry["in_features"],
+            bits=entry["bits"],
+            planes=entry["planes"],
+            group_size=entry["group_size"],
+            codebook=np.array(entry["codebook"], np.int16),
+            codes=part("codes"),
+            scales=part("scales"),
+            offsets=part("offsets") if self.has(f"{name}.offsets") else None,
+            row_multiplier=part("row_multiplier"),
+            row_shift=part("row_shift"),
+        )
+        matrix.check()
+        return matrix
+
+    def tokenizer_json(self) -> dict[str, Any]:
+        """The tokenizer as stored; its hash is always checked."""
+        try:
+            text = (self.path / TOKENIZER).read_bytes()
+        except OSError as error:
+            raise HardcastError(f"{self.path / TOKENIZER}: {error.strerror}") from None
+        if hashlib.sha256(text).hexdigest() != self.chip["tokenizer_sha256"]:
+            raise HardcastError(f"{self.path / TOKENIZER}: altered: it does not match its hash")
+        return json.loads(text)
+
+    def verify(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Hashes every tensor and the tokenizer. Raises HardcastError naming the first altered."""
+        self.tokenizer_json()
+        for done, (name, entry) in enumerate(self._tensors.items()):
+            content = np.ascontiguousarray(self.tensor(name))
+            if hashlib.sha256(content.tobytes()).hexdigest() != entry["sha256"]:
+                raise HardcastError(f"{self.path}: tensor {name} was altered: hash differs")
+            if progress:
+                progress("verifying", done + 1, len(self._tensors))
+
+    @property
+    def rom_bits(self) -> int:
+        """Mask ROM bits of all matrices, scales and row multipliers included."""
+        return sum(entry["rom_bits"] for entry in self.matrices.values())
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in all matrices of the image."""
+        return sum(e["out_features"] * e["in_features"] for e in self.matrices.values())
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise HardcastError(f"{path}: not a chip image (no {MANIFEST}); `hardcast build` makes one")
+    if file.stat().st_size > MANIFEST_LIMIT:
+        raise HardcastError(f"{file}: larger than {MANIFEST_LIMIT >> 20} MiB: not a manifest")
+    try:
+        manifest = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        raise HardcastError(f"{file}: not valid JSON: truncated or altered") from None
+    if not isinstance(manifest, dict) or "chip" not in manifest:
+        raise HardcastError(f"{file}: not a chip image manifest")
+    return manifest
+
+
+def open_image(path: str | Path) -> Image:
+    """Opens the image folder at `path`. Raises HardcastError (see Image)."""
+    return Image(Path(path))

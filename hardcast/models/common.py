@@ -1,0 +1,159 @@
+"""What the architectures share: tensor names, the order of steps of a decoder.
+
+A helper of this room, not an architecture: it defines no `build_program`, so the discovery in
+`hardcast.models` passes it by. An architecture file calls `decoder_program` and says what differs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hardcast.checkpoint.config import ModelConfig
+from hardcast.program.program import Program, Shape, verify
+from hardcast.program.step import (
+    Add,
+    Attend,
+    Embed,
+    GateMul,
+    HeadNorm,
+    KvWrite,
+    Matvec,
+    Norm,
+    Rope,
+    Sample,
+    Step,
+)
+
+ACTIVATION_BITS = 8
+"""Bits of a block-quantised activation: one int8 pass over the matrix."""
+
+HEAD_ACTIVATION_BITS = 10
+"""Bits of the head's input: two passes over one matrix buy back half of what int8 loses in all."""
+
+_ATTENTION_PARTS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"})
+_MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj"})
+_LAYER_NAME = re.compile(r"layers\.(\d+)\.([a-z_]+)(\.bias)?")
+
+
+def checkpoint_name(image_name: str) -> str:
+    """Hugging Face checkpoint name of a tensor of the image.
+
+    layers.3.q_proj -> model.layers.3.self_attn.q_proj.weight;
+    layers.3.q_proj.bias -> model.layers.3.self_attn.q_proj.bias
+
+    Raises:
+        KeyError: the name is not one that a step of this house can carry.
+    """
+    if image_name == "lm_head":
+        return "lm_head.weight"
+    if image_name in ("embed_tokens", "norm"):
+        return f"model.{image_name}.weight"
+    match = _LAYER_NAME.fullmatch(image_name)
+    if match is None:
+        raise KeyError(image_name)
+    layer, part, bias = match.groups()
+    block = "self_attn." if part in _ATTENTION_PARTS else "mlp." if part in _MLP_PARTS else ""
+    return f"model.layers.{layer}.{block}{part}{bias or '.weight'}"
+
+
+def decoder_program(
+    config: ModelConfig,
+    *,
+    qkv_bias: bool = False,
+    head_norm: bool = False,
+    activation_bits: int = ACTIVATION_BITS,
+    head_activation_bits: int = HEAD_ACTIVATION_BITS,
+) -> Program:
+    """The pre-norm decoder with grouped-query attention and a gated MLP, which all families share.
+
+    Args:
+        config: sizes of the model.
+        qkv_bias: the q, k and v projections add a bias (Qwen 2).
+        head_norm: q and k pass an RMS norm of each head before RoPE (Qwen 3).
+        activation_bits: bits of the quantised input of every matrix but the head.
+        head_activation_bits: bits of the quantised input of the head.
+
+    Returns: a verified program.
+
+    Raises:
+        HardcastError: sizes that no chip can run (an odd head_dim, heads not shared evenly).
+    """
+    shape = Shape(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        vocab_size=config.vocab_size,
+    )
+    steps: list[Step] = [Embed("embed_tokens")]
+    for layer in range(config.num_hidden_layers):
+        steps += _attention(config, layer, qkv_bias, head_norm, activation_bits)
+        steps += _gated_mlp(layer, activation_bits)
+    # A tied head is the embedding matrix itself: the chip holds one ROM for both steps.
+    head = "embed_tokens" if config.tie_word_embeddings else "lm_head"
+    steps += [
+        Norm("norm", activation_bits=head_activation_bits),
+        Matvec(head, src="h", dst="logits"),
+        Sample(),
+    ]
+    program = Program(config.architecture, shape, tuple(steps))
+    verify(program)
+    return program
+
+
+def _attention(
+    config: ModelConfig, layer: int, qkv_bias: bool, head_norm: bool, activation_bits: int
+) -> list[Step]:
+    """x += o_proj(attention(norm(x))): the first half of a layer."""
+    name = f"layers.{layer}"
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    steps: list[Step] = [Norm(f"{name}.input_layernorm", activation_bits=activation_bits)]
+    for part in "qkv":
+        matrix = f"{name}.{part}_proj"
+        steps.append(Matvec(matrix, "h", part, bias=f"{matrix}.bias" if qkv_bias else None))
+    if head_norm:
+        steps += [
+            HeadNorm(f"{name}.q_norm", "q", heads),
+            HeadNorm(f"{name}.k_norm", "k", kv_heads),
+        ]
+    return [
+        *steps,
+        Rope("q", heads),
+        Rope("k", kv_heads),
+        KvWrite(layer),
+        Attend(layer, window=config.sliding_window, activation_bits=activation_bits),
+        Matvec(f"{name}.o_proj", "a", "y"),
+        Add(),
+    ]
+
+
+def _gated_mlp(layer: int, activation_bits: int) -> list[Step]:
+    """x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x))): the second half of a layer."""
+    name = f"layers.{layer}"
+    return [
+        Norm(f"{name}.post_attention_layernorm", activation_bits=activation_bits),
+        Matvec(f"{name}.gate_proj", "h", "g"),
+        Matvec(f"{name}.up_proj", "h", "u"),
+        GateMul(activation_bits=activation_bits),
+        Matvec(f"{name}.down_proj", "f", "y"),
+        Add(),
+    ]
+
+
+def tensor_shapes(program: Program) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a step reads, by image name: matrices, then gains and biases.
+
+    Matrices are (out_features, in_features); vectors have one axis.
+    """
+    found: dict[str, tuple[int, ...]] = dict(program.matrices())
+    for step in program.steps:
+        match step:
+            case Norm():
+                found[step.gain] = (program.shape.width(step.src),)
+            case HeadNorm():
+                found[step.gain] = (program.shape.head_dim,)
+            case Matvec(bias=str(bias)):
+                found[bias] = (program.shape.width(step.dst),)
+    return found

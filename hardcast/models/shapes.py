@@ -1,0 +1,107 @@
+"""Published model sizes by name (shapes.toml): a chip can be priced before a checkpoint is fetched.
+
+A helper of this room, not an architecture.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from hardcast.checkpoint.config import ModelConfig
+from hardcast.errors import HardcastError
+from hardcast.numerics.rope import RopeScaling
+
+SHAPES_PATH = Path(__file__).with_name("shapes.toml")
+NONE = "none"  # TOML has no null, and a left-out key is refused
+
+_OWN_KEYS = {"source": str, "parameters": int}
+
+
+@dataclass(frozen=True)
+class NamedShape:
+    """A published model without its weights.
+
+    name: key in shapes.toml. config: its sizes. parameters: published count of weights, each
+    tensor once. source: the Hugging Face repository whose config.json the sizes come from.
+    """
+
+    name: str
+    config: ModelConfig
+    parameters: int
+    source: str
+
+
+def shape_names() -> list[str]:
+    """Names of the known shapes, in the file's order (families together, small to large)."""
+    return list(_shapes())
+
+
+def get_shape(name: str) -> NamedShape:
+    """The shape called `name`.
+
+    Raises:
+        HardcastError: no such shape; the message lists the known ones.
+    """
+    try:
+        return _shapes()[name]
+    except KeyError:
+        raise HardcastError(
+            f"no shape named {name!r}; known shapes: {', '.join(shape_names())}"
+        ) from None
+
+
+@cache
+def _shapes() -> dict[str, NamedShape]:
+    return load_shapes(SHAPES_PATH)
+
+
+def load_shapes(path: Path) -> dict[str, NamedShape]:
+    """Reads a shapes file.
+
+    Raises:
+        HardcastError: not TOML, or a shape with a key missing, unknown or of the wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HardcastError(f"{path}: cannot be read as TOML ({error})") from None
+    return {name: _shape(f"{path.name}: {name}", name, table) for name, table in tables.items()}
+
+
+def _shape(where: str, name: str, table: Any) -> NamedShape:
+    if not isinstance(table, dict):
+        raise HardcastError(f"{where} is not a table of sizes")
+    sizes = get_type_hints(ModelConfig)
+    _same_keys(where, set(table), set(sizes) | set(_OWN_KEYS))
+    for key, kind in _OWN_KEYS.items():
+        _value(f"{where}.{key}", table[key], kind)
+    config = ModelConfig(**{k: _value(f"{where}.{k}", table[k], t) for k, t in sizes.items()})
+    return NamedShape(name, config, table["parameters"], table["source"])
+
+
+def _value(where: str, value: Any, kind: Any) -> Any:
+    """`value` as ModelConfig wants it. kind: a type, or `type | None`."""
+    allowed = get_args(kind) or (kind,)
+    if value == NONE and NoneType in allowed:
+        return None
+    if RopeScaling in allowed and isinstance(value, dict):
+        hints = get_type_hints(RopeScaling)
+        del hints["factors"]  # what GGUF files store; a published config has a rule instead
+        _same_keys(where, set(value), set(hints))
+        return RopeScaling(**{k: _value(f"{where}.{k}", value[k], t) for k, t in hints.items()})
+    if type(value) not in allowed:
+        names = [NONE if t is NoneType else t.__name__ for t in allowed]
+        raise HardcastError(f"{where} is {value!r}, expected {' or '.join(names)}")
+    return value
+
+
+def _same_keys(where: str, found: set[str], expected: set[str]) -> None:
+    if missing := sorted(expected - found):
+        raise HardcastError(f"{where} lacks {', '.join(missing)}")
+    if unknown := sorted(found - expected):
+        raise HardcastError(f"{where} has unknown key {', '.join(unknown)}")

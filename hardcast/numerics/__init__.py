@@ -1,0 +1,1 @@
+"""Integer arithmetic of the chip: rounding shifts, activation blocks, exact lookup tables."""

@@ -1,0 +1,1 @@
+"""The forward pass as data: kinds of step, their order, and a printable listing."""

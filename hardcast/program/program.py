@@ -1,0 +1,140 @@
+"""A program: the model's shape and its steps, with verification, JSON and a listing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hardcast.errors import HardcastError
+from hardcast.program.step import KINDS, Attend, Embed, GateMul, KvWrite, Matvec, Step
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Model sizes, under their Hugging Face config names.
+
+    rms_norm_eps and RoPE do not appear: they are integers and tables of the image by then.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+    def width(self, buffer: str) -> int:
+        """Number of elements of one token in `buffer`."""
+        return {
+            "x": self.hidden_size,
+            "h": self.hidden_size,
+            "y": self.hidden_size,
+            "q": self.num_attention_heads * self.head_dim,
+            "a": self.num_attention_heads * self.head_dim,
+            "k": self.num_key_value_heads * self.head_dim,
+            "v": self.num_key_value_heads * self.head_dim,
+            "g": self.intermediate_size,
+            "u": self.intermediate_size,
+            "f": self.intermediate_size,
+            "logits": self.vocab_size,
+        }[buffer]
+
+
+@dataclass(frozen=True)
+class Program:
+    """architecture: a label only. steps: the forward pass of one token, in order."""
+
+    architecture: str
+    shape: Shape
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        steps = [{"step": type(s).__name__, **asdict(s)} for s in self.steps]
+        return {"architecture": self.architecture, "shape": asdict(self.shape), "steps": steps}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Program:
+        """Raises HardcastError for an unknown step or a field that the step does not have."""
+        try:
+            steps = []
+            for entry in data["steps"]:
+                fields = dict(entry)
+                steps.append(KINDS[fields.pop("step")](**fields))
+            return Program(str(data["architecture"]), Shape(**data["shape"]), tuple(steps))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise HardcastError(f"program: unknown or malformed step or shape ({error})") from None
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Every matrix that a step reads: name -> (out_features, in_features)."""
+        found: dict[str, tuple[int, int]] = {}
+        for step in self.steps:
+            if isinstance(step, Embed):
+                found[step.matrix] = (self.shape.vocab_size, self.shape.hidden_size)
+            elif isinstance(step, Matvec):
+                found[step.matrix] = (self.shape.width(step.dst), self.shape.width(step.src))
+        return found
+
+    def activation_bits(self, buffer: str) -> int:
+        """Widest activation that any step quantises into `buffer`."""
+        bits = [
+            s.activation_bits
+            for s in self.steps
+            if hasattr(s, "activation_bits") and getattr(s, "dst", "") == buffer
+        ]
+        return max(bits, default=8)
+
+    def listing(self) -> str:
+        """One line a step, for people."""
+        lines = []
+        for index, step in enumerate(self.steps):
+            fields = " ".join(f"{k}={v}" for k, v in asdict(step).items() if v is not None)
+            lines.append(f"{index:4d}  {type(step).__name__:<8s} {fields}")
+        return "\n".join(lines)
+
+
+def verify(program: Program) -> None:
+    """Checks that every buffer is written before it is read and layers are in range.
+
+    Raises HardcastError naming the step.
+    """
+    shape = program.shape
+    if shape.num_attention_heads % shape.num_key_value_heads:
+        raise HardcastError(
+            f"num_attention_heads {shape.num_attention_heads} is not a multiple of "
+            f"num_key_value_heads {shape.num_key_value_heads}"
+        )
+    if shape.head_dim % 2:
+        raise HardcastError(f"head_dim {shape.head_dim} is odd: RoPE rotates pairs")
+    written: set[str] = set()
+    for index, step in enumerate(program.steps):
+        reads, writes = reads_writes(step)
+        missing = set(reads) - written
+        if missing:
+            raise HardcastError(f"program step {index} ({step}) reads {sorted(missing)} unwritten")
+        if isinstance(step, Attend | KvWrite) and not 0 <= step.layer < shape.num_hidden_layers:
+            raise HardcastError(f"program step {index} ({step}) names a layer out of range")
+        written |= set(writes)
+
+
+def reads_writes(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Buffers that a step reads and writes, for verification and for scheduling in the engine."""
+    match step:
+        case Embed():
+            return (), (step.dst,)
+        case Matvec():
+            return (step.src,), (step.dst,)
+        case Attend():
+            return ("q", "kv"), (step.dst,)
+        case GateMul():
+            return (step.gate, step.up), (step.dst,)
+    name = type(step).__name__
+    if name == "KvWrite":
+        return ("k", "v"), ("kv",)
+    if name in ("HeadNorm", "Rope"):
+        return (step.buffer,), (step.buffer,)  # type: ignore[union-attr]
+    if name == "Norm":
+        return (step.src,), (step.dst,)  # type: ignore[union-attr]
+    if name == "Add":
+        return (step.src, step.dst), (step.dst,)  # type: ignore[union-attr]
+    return (step.src,), ("token",)  # type: ignore[union-attr]

@@ -1,0 +1,118 @@
+"""The kinds of step a chip can run. A program is a tuple of these, in order.
+
+Every executor (golden, engine, RTL, cycle model) interprets the same dataclasses. A step names its
+operands: `src`/`dst` are buffers of one token, `matrix`, `gain`, `bias` are names of tensors in the
+image. Binary points are properties of the image (numerics/points.py), not of a step.
+
+Buffers and what they hold (T tokens):
+    x        residual stream, int32[T, hidden_size]
+    h        normalised and block-quantised input of a matrix
+    q, k, v  int32[T, heads * head_dim]
+    a        attention output, block-quantised, [T, num_attention_heads * head_dim]
+    g, u     int32[T, intermediate_size];  f  their gated product, block-quantised
+    y        what is added to the residual, int32[T, hidden_size]
+    logits   int32[T, vocab_size]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Embed:
+    """x = row `token` of the embedding matrix."""
+
+    matrix: str
+    dst: str = "x"
+
+
+@dataclass(frozen=True)
+class Norm:
+    """RMS norm of the residual stream with a gain per channel, quantised for the next MATVECs."""
+
+    gain: str
+    src: str = "x"
+    dst: str = "h"
+    activation_bits: int = 8
+
+
+@dataclass(frozen=True)
+class HeadNorm:
+    """RMS norm of each head of q or k, in place (Qwen 3). gain: one value a channel of a head."""
+
+    gain: str
+    buffer: str
+    num_heads: int
+
+
+@dataclass(frozen=True)
+class Matvec:
+    """dst = matrix @ src (+ bias). `src` is block-quantised, `dst` int32 at dst's binary point."""
+
+    matrix: str
+    src: str
+    dst: str
+    bias: str | None = None
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotates pairs (i, i + head_dim/2) of each head by position; then one int8 block a head."""
+
+    buffer: str
+    num_heads: int
+
+
+@dataclass(frozen=True)
+class KvWrite:
+    """Stores this position's k (after ROPE) and v, each as one int8 block a head."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class Attend:
+    """a = softmax(q.K) V over the cached positions, quantised for o_proj.
+
+    window: number of most recent positions visible (sliding window), or None for all.
+    """
+
+    layer: int
+    dst: str = "a"
+    window: int | None = None
+    activation_bits: int = 8
+
+
+@dataclass(frozen=True)
+class GateMul:
+    """f = silu(g) * u, quantised for down_proj. table: the nonlinearity's ROM."""
+
+    table: str = "sigmoid"
+    gate: str = "g"
+    up: str = "u"
+    dst: str = "f"
+    activation_bits: int = 8
+
+
+@dataclass(frozen=True)
+class Add:
+    """dst += src in int32; no rounding, no saturation."""
+
+    src: str = "y"
+    dst: str = "x"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Chooses the next token from the logits (greedy, or temperature / top-k / top-p)."""
+
+    src: str = "logits"
+
+
+Step = Embed | Norm | HeadNorm | Matvec | Rope | KvWrite | Attend | GateMul | Add | Sample
+
+KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (Embed, Norm, HeadNorm, Matvec, Rope, KvWrite, Attend, GateMul, Add, Sample)
+}

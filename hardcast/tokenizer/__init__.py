@@ -1,0 +1,7 @@
+"""Tokenizers: text to token ids and back, streaming, and chat prompts."""
+
+from hardcast.tokenizer.spec import TokenizerSpec
+from hardcast.tokenizer.stream import TokenStream
+from hardcast.tokenizer.tokenizer import Tokenizer
+
+__all__ = ["TokenStream", "Tokenizer", "TokenizerSpec"]

