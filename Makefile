@@ -24,7 +24,8 @@ help: ## what each target does
 setup: $(STAMP) ## .venv with hardcast in it (EXTRAS=dev by default; dev,reference adds torch)
 
 $(STAMP): $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[$(EXTRAS)]'
+	@echo "installing into $(VENV) and compiling the engine: one to three minutes the first time ..."
+	@$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(BIN)/python: | tools

@@ -47,10 +47,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """The on-chip sampler's options; greedy unless --temperature is given."""
+def add_sampling(
+    parser: argparse.ArgumentParser, temperature: float = 0.0, top_p: float = 1.0
+) -> None:
+    """The on-chip sampler's options, with the verb's defaults."""
     parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: 0)"
+        "--temperature",
+        type=float,
+        default=temperature,
+        metavar="T",
+        help=f"0 is greedy (default: {temperature:g})",
     )
     parser.add_argument(
         "--top-k",
@@ -62,9 +68,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-p",
         type=float,
-        default=1.0,
+        default=top_p,
         metavar="P",
-        help="draw among the likeliest that make up this probability (default: 1, off)",
+        help="draw among the likeliest that make up this probability; 1 is off "
+        f"(default: {top_p:g})",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="same seed, same text (default: 0)"

@@ -4,7 +4,7 @@ Only the new words of a turn run through the chip: its KV cache keeps the rest. 
 answer; Ctrl-D or /quit ends.
 
 Example:
-  hardcast chat smollm2.image --temperature 0.7 --top-p 0.9
+  hardcast chat smollm2.image --system "You answer in one sentence."
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hardcast.commands._talk import (
     chat_ids,
     executor_of,
     settings_of,
-    tokenizer_of,
 )
 from hardcast.console import Console
 from hardcast.errors import HardcastError
 from hardcast.generate import Generator, Result
 from hardcast.image import open_image
 
-MAX_TOKENS = 1024
+MAX_TOKENS = 512
+TEMPERATURE, TOP_P = 0.7, 0.9  # small models repeat themselves when greedy
 HELP = "/help this list   /reset forget the conversation   /quit (or Ctrl-D) end"
 
 
@@ -43,17 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"tokens of one answer at most (default: {MAX_TOKENS})",
     )
-    add_sampling(parser)
+    add_sampling(parser, TEMPERATURE, TOP_P)
     add_executor(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     settings = settings_of(args)
     image = open_image(args.image)
-    tokenizer = tokenizer_of(image)
+    generator = Generator(image, executor_of(image, args.executor, args.threads, args.path))
+    tokenizer = generator.tokenizer
     if not tokenizer.has_chat_template:
         raise HardcastError(f"{image.path}: its model has no chat template; use `generate --raw`")
-    generator = Generator(image, executor_of(image, args.executor, args.threads, args.path))
     start: list[Message] = []
     if args.system is not None:
         start.append({"role": "system", "content": args.system})

@@ -21,7 +21,6 @@ from hardcast.commands._talk import (
     chat_ids,
     executor_of,
     settings_of,
-    tokenizer_of,
 )
 from hardcast.console import Console
 from hardcast.errors import HardcastError
@@ -63,11 +62,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     settings = settings_of(args)
     if "" in args.stop:
         raise HardcastError("--stop: the text is empty")
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    if not prompt:
+        raise HardcastError("--prompt: the text is empty")
     image = open_image(args.image)
-    tokenizer = tokenizer_of(image)
-    prompt_ids = prompt_tokens(args, tokenizer)
     executor = executor_of(image, args.executor, args.threads, args.path)
     generator = Generator(image, executor)
+    prompt_ids = prompt_tokens(args, prompt, generator.tokenizer)
     result: Result | None = None
     for piece in generator.run(prompt_ids, settings, args.max_tokens, args.stop):
         if isinstance(piece, Result):
@@ -88,11 +89,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
 
-def prompt_tokens(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
-    """Token ids of --prompt, in the chat template unless there is none or --raw is given."""
-    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
-    if not prompt:
-        raise HardcastError("--prompt: the text is empty")
+def prompt_tokens(args: argparse.Namespace, prompt: str, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of the prompt, in the chat template unless there is none or --raw is given."""
     if args.raw or not (args.chat or tokenizer.has_chat_template):
         if args.system is not None:
             raise HardcastError("--system needs a chat template: the prompt is used as it is")

@@ -2,6 +2,10 @@
 
 import numpy as np
 
+class Arena:
+    used: int
+    def __init__(self, bytes: int) -> None: ...
+
 class PackedMatrix:
     rows: int
     cols: int
@@ -58,7 +62,11 @@ def pack(
     group_size: int,
     scales: np.ndarray,
     offsets: np.ndarray | None = None,
+    arena: Arena | None = None,
 ) -> PackedMatrix: ...
+def packed_bytes(
+    rows: int, cols: int, planes: int, codebook: np.ndarray, bits: int, has_offsets: bool
+) -> int: ...
 def matmul(
     matrix: PackedMatrix,
     x: np.ndarray,

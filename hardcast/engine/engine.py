@@ -56,7 +56,9 @@ class Engine:
     def _load(self) -> None:
         """Packs every matrix, one in memory at a time, and hands over tables and steps."""
         image = self.image
-        matrices = {name: self._add_matrix(name) for name in image.matrices}
+        # One region for all weights: 2 MB pages round up once, not once a matrix.
+        arena = _native.Arena(sum(_packed_bytes(image, name) for name in image.matrices))
+        matrices = {name: self._add_matrix(name, arena) for name in image.matrices}
         gains: dict[str, int] = {}
         biases: dict[str, int] = {}
         for step in image.program.steps:
@@ -71,7 +73,7 @@ class Engine:
             self._native.add_operation(operation.kind, operation.fields)
         self._native.start(self.threads)
 
-    def _add_matrix(self, name: str) -> int:
+    def _add_matrix(self, name: str, arena: _native.Arena) -> int:
         matrix = self.image.matrix(name, mapped=False)
         packed = _native.pack(
             matrix.codes,
@@ -81,11 +83,12 @@ class Engine:
             matrix.group_size,
             matrix.scales,
             matrix.offsets,
+            arena,
         )
-        multiplier = matrix.row_multiplier.astype(np.int32)
-        shift = matrix.row_shift.astype(np.int32)
         sum_bits = self.image.matrices[name]["sum_bits"]
-        return int(self._native.add_matrix(packed, multiplier, shift, sum_bits))
+        return int(
+            self._native.add_matrix(packed, matrix.row_multiplier, matrix.row_shift, sum_bits)
+        )
 
     @property
     def path(self) -> str:
@@ -182,3 +185,16 @@ class Session:
 
 def _int32(image: Image, name: str) -> np.ndarray:
     return image.tensor(name).astype(np.int32)
+
+
+def _packed_bytes(image: Image, name: str) -> int:
+    """Bytes of a matrix in the kernels' layout, from its manifest entry alone."""
+    entry = image.matrices[name]
+    return _native.packed_bytes(
+        entry["out_features"],
+        entry["in_features"],
+        entry["planes"],
+        np.array(entry["codebook"], np.int16),
+        entry["bits"],
+        image.has(f"{name}.offsets"),
+    )

@@ -1,14 +1,19 @@
 """Proves the largest value of every buffer from the weights themselves, before anything runs.
 
 The bounds walk the program once, in order, beside the quantiser. Each is an upper bound on the
-absolute real value, as an integer with FRACTION fraction bits, one an element of the buffer.
+absolute real value that a stored integer stands for, as an integer with FRACTION fraction bits,
+one an element of the buffer. Every rounding to a buffer's point adds half a unit of that point.
 
-* After a NORM, Cauchy-Schwarz: |w.(x g)| / |x| <= |w g|_2, plus the block quantiser's error,
-  at most 1/16 of a block's norm (its largest code has 7 bits, 64 elements), plus NORM's own
-  rounding: together |w|_2 max|g| / 8. Any subset of the terms obeys the same bound, so every
-  order of additions does.
-* Attention is a convex combination of v. |silu(g)| <= |g|. |RoPE| <= sqrt(2) max.
-* o_proj and down_proj: sum |w| bound, plus 1/32 for the quantiser's and tables' rounding.
+* After a NORM, Cauchy-Schwarz: |w.(x g)| / |x| <= |w g|_2. The block quantiser adds at most
+  |w|_2 max|g| / 16 (64 elements, each wrong by half a unit, the largest at least 64 units);
+  NORM's own rounding half a unit for each x that is not 0, so at most |w|_2 / 2 units, since
+  those x are integers; 1/rms is wrong by less than 2^-9 of it. Any subset of the terms obeys
+  the same bound, so every order of additions does.
+* a, f, k, v are quantised in blocks: an element may be wrong by 1/127 of its block's largest,
+  however small it is itself; 1/64 of the block's largest bound is added.
+* Attention is a convex combination of v; its reciprocal is right to 1/512. |silu(g)| <= |g|.
+  |RoPE| <= sqrt(2) max.
+* o_proj and down_proj: sum |w| bound, and half of what MATVEC's first rounding drops.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.golden.steps import PRODUCT_BITS
 from hardcast.image.matrix import Matrix
-from hardcast.numerics.blocks import MAGNITUDE_BITS
+from hardcast.numerics.blocks import BLOCK, MAGNITUDE_BITS
 from hardcast.numerics.fixed import isqrt_ceil
 from hardcast.numerics.points import Points
 from hardcast.program import step as kinds
@@ -27,6 +33,7 @@ from hardcast.program.program import Program
 
 FRACTION = 12
 SUM_BITS = 62 - MAGNITUDE_BITS  # of a row's sum of |integers|: int64 then holds any product
+WIDEST = 62  # bits that a MATVEC's result may be proven to need before it saturates to int32
 ACCUMULATOR = "accumulator"
 
 
@@ -61,7 +68,8 @@ class Bounds:
                     _real(part, np.abs(part.integers()).max(axis=1).astype(object)).max()
                     for part in matrix.chunks()
                 ]
-                self._put(step.dst, np.full(shape.hidden_size, max(most), object))
+                largest = max(most) + _half(self.points.residual)
+                self._put(step.dst, np.full(shape.hidden_size, largest, object))
             case kinds.Norm():
                 assert gain is not None
                 self._gain = np.abs(gain)
@@ -71,21 +79,26 @@ class Bounds:
                 assert gain is not None
                 one = np.abs(gain).astype(object) << FRACTION
                 one = one + (one >> 5) >> self.points.gain
-                self._put(step.buffer, np.tile(one + 1, step.num_heads))
+                self._put(step.buffer, np.tile(one, step.num_heads) + _half(self.points.qk))
             case kinds.Matvec():
                 assert matrix is not None
-                rows = self._matvec(step, matrix)
-                self._put(step.dst, rows if bias is None else rows + np.abs(bias).astype(object))
+                rows = self._matvec(step, matrix) + _half(self._point(step.dst))
+                if bias is not None:  # rounded to the same point by itself
+                    rows = rows + np.abs(bias).astype(object) + _half(self._point(step.dst))
+                self._put(step.dst, rows)
             case kinds.Rope():
-                largest = self._now[step.buffer] * 3 // 2
-                self._put(step.buffer, np.full(len(largest), largest.max(), object))
+                largest = int(self._now[step.buffer].max()) * 3 // 2 + _half(self.points.rope)
+                self._put(step.buffer, np.full(len(self._now[step.buffer]), largest, object))
             case kinds.Attend():
-                kv = self._now["v"].reshape(shape.num_key_value_heads, shape.head_dim)
+                kv = _stored(self._now["v"], shape.head_dim)
+                kv = kv.reshape(shape.num_key_value_heads, shape.head_dim)
                 repeat = shape.num_attention_heads // shape.num_key_value_heads
-                self._put(step.dst, _rounded(np.repeat(kv, repeat, axis=0).reshape(-1)))
+                a = np.repeat(kv + (kv >> 8), repeat, axis=0).reshape(-1)
+                self._put(step.dst, a + 2 * _half(min(self.points.a, self.points.v)))
             case kinds.GateMul():
-                f = self._now[step.gate] * self._now[step.up] >> FRACTION
-                self._put(step.dst, _rounded(f))
+                silu = self._now[step.gate] + _half(self.points.silu)
+                f = silu * self._now[step.up] >> FRACTION
+                self._put(step.dst, f + _half(self.points.f))
             case kinds.Add():
                 self._put(step.dst, self._now[step.dst] + self._now[step.src])
 
@@ -93,35 +106,56 @@ class Bounds:
         self._now[buffer] = bound
         self.largest[buffer] = max(self.largest.get(buffer, 0), int(bound.max()))
 
-    def _matvec(self, step: kinds.Matvec, matrix: Matrix) -> np.ndarray:
-        self.sums[matrix.name] = (matrix.sum_bits(), step.src)
-        return np.concatenate([self._matvec_rows(step, part) for part in matrix.chunks()])
-
-    def _matvec_rows(self, step: kinds.Matvec, matrix: Matrix) -> np.ndarray:
-        weights = np.abs(matrix.integers())
-        if step.src == "h":
-            assert self._gain is not None
-            norm = _row_norm(weights, self._gain, self.points.gain)
-            most = np.full_like(self._gain, self._gain.max())
-            rows = norm + (_row_norm(weights, most, self.points.gain) >> 3)
-        else:
-            rows = _weighted_sum(weights, self._now[step.src])
-            rows = rows + (rows >> 5)
-        return _real(matrix, rows, FRACTION if step.src == "h" else 0)
-
-    def widths(self) -> dict[str, int]:
-        """Bits with sign of each buffer at its point, and of each matrix's accumulator.
-
-        A buffer whose bits are at most 32 can never saturate. Raises HardcastError for a matrix
-        whose accumulator could exceed int64.
-        """
+    def _point(self, buffer: str) -> int:
+        """Fraction bits of a buffer."""
         points = self.points
         at = {"x": points.residual, "y": points.residual, "q": points.qk, "k": points.qk}
         at |= {"v": points.v, "a": points.a, "g": points.gate, "u": points.gate}
         at |= {"f": points.f, "logits": points.logits}
-        at["h"] = points.residual + points.norm_extra
+        return {**at, "h": points.residual + points.norm_extra}[buffer]
+
+    def _matvec(self, step: kinds.Matvec, matrix: Matrix) -> np.ndarray:
+        sum_bits = matrix.sum_bits()
+        self.sums[matrix.name] = (sum_bits, step.src)
+        parts = (self._matvec_rows(step, part, sum_bits) for part in matrix.chunks())
+        return np.concatenate(list(parts))
+
+    def _matvec_rows(self, step: kinds.Matvec, matrix: Matrix, sum_bits: int) -> np.ndarray:
+        weights = np.abs(matrix.integers())
+        points = self.points
+        if step.src == "h":
+            assert self._gain is not None
+            norm = _row_norm(weights, self._gain, points.gain)
+            own = 1 << points.gain - points.norm_extra - 1  # half a unit of NORM's own rounding
+            wrong = np.full_like(self._gain, (self._gain.max() >> 4) + 1 + own)
+            rows = norm + _row_norm(weights, wrong, points.gain)
+            # MATVEC's first rounding: half of 2^drop, against a block of at least 2^(drop + 30 -
+            # sum_bits) in length (PRODUCT_BITS = 30), which |x g| cannot be shorter than.
+            lost = (int(self._gain.max()) << sum_bits >> points.gain + PRODUCT_BITS) + 1
+            rows = rows + lost
+            return _real(matrix, rows + (rows >> 9), FRACTION)
+        src = _stored(self._now[step.src], BLOCK)
+        point = self._point(step.src)
+        magnitude = min(_bits(int(src.max()), point), MAGNITUDE_BITS)
+        drop = max(magnitude + sum_bits - PRODUCT_BITS, 0)
+        lost = (1 << drop + FRACTION >> point + 1) + 1 if drop else 0
+        return _real(matrix, _weighted_sum(weights, src) + lost, 0)
+
+    def widths(self) -> dict[str, int]:
+        """Bits with sign of each buffer at its point, and of each matrix's accumulator.
+
+        A buffer whose bits are at most 32 can never saturate. Raises HardcastError for weights
+        with which an accumulator or a buffer could exceed int64.
+        """
         bound = {**self.largest, "h": self._scaled}
-        found = {buffer: _bits(bound[buffer], at[buffer]) for buffer in at}
+        found = {buffer: _bits(bound[buffer], self._point(buffer)) for buffer in bound}
+        for buffer in ("y", "q", "k", "v", "g", "u", "logits"):
+            # What MATVEC shifts left before it saturates; then no such shift leaves int64.
+            if found.get(buffer, 0) > WIDEST:
+                raise HardcastError(
+                    f"weights so large that {buffer} would need {found[buffer]} bits; "
+                    "no trained model has such: fetch or export the checkpoint again"
+                )
         for name, (sum_bits, src) in self.sums.items():
             if sum_bits > SUM_BITS:
                 raise HardcastError(f"{name}: rows add up to {sum_bits} bits, at most {SUM_BITS}")
@@ -135,9 +169,16 @@ def _bits(bound: int, point: int) -> int:
     return ((at_point >> FRACTION) + 1).bit_length() + 1
 
 
-def _rounded(bound: np.ndarray) -> np.ndarray:
-    """Room for a step's own table and rounding errors: 1/64 and one unit."""
-    return bound + (bound >> 6) + 1
+def _half(point: int) -> int:
+    """Half a unit of `point`, at FRACTION, rounded up."""
+    return max(1 << FRACTION >> point + 1, 1)
+
+
+def _stored(bound: np.ndarray, block: int) -> np.ndarray:
+    """Bounds of the codes' values once blocks of `block` elements were quantised to 8 bits."""
+    starts = range(0, len(bound), block)
+    largest = [bound[start : start + block].max() for start in starts]
+    return bound + (np.repeat(np.array(largest, object), block)[: len(bound)] >> 6) + 1
 
 
 def _row_norm(weights: np.ndarray, gain: np.ndarray, gain_point: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def rsqrt(energy: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
     h = bit_length(V) rounded up to even - 32; w = V >> h (<< -h) lies in [2^30, 2^32);
     table index = its top 5 bits, linear interpolation over the next 12;
-    1/sqrt(V) ~ r * 2^-(31 + h/2). Largest relative error 4e-4.
+    1/sqrt(V) ~ r * 2^-(31 + h/2). Largest relative error 1.33e-3 (too large).
     """
     h = [2 * ((v.bit_length() + 1) // 2) - 32 for v in energy]
     w = np.array([v >> s if s >= 0 else v << -s for v, s in zip(energy, h, strict=True)], np.int64)

@@ -99,6 +99,14 @@ class Matrix:
 
     def check(self) -> None:
         """Raises HardcastError, naming the matrix, if the arrays don't fit the form above."""
+        if self.bits not in (2, 3, 4) or self.planes not in (1, 2):
+            raise HardcastError(
+                f"{self.name}: {self.planes} planes of {self.bits} bits unsupported"
+            )
+        if self.group_size <= 0 or self.group_size % 32:
+            raise HardcastError(f"{self.name}: group_size {self.group_size} is no multiple of 32")
+        if self.out_features < 1 or self.in_features < 1:
+            raise HardcastError(f"{self.name}: has no rows or no columns")
         packed = -(-self.in_features * self.bits // 8)
         rows = (self.out_features, self.groups)
         expected = {
@@ -110,23 +118,16 @@ class Matrix:
         }
         if self.offsets is not None:
             expected["offsets"] = (self.offsets, np.int16, rows)
-        if self.bits not in (2, 3, 4) or self.planes not in (1, 2):
-            raise HardcastError(
-                f"{self.name}: {self.planes} planes of {self.bits} bits unsupported"
-            )
-        if self.group_size <= 0 or self.group_size % 32:
-            raise HardcastError(f"{self.name}: group_size {self.group_size} is no multiple of 32")
         for what, (array, dtype, shape) in expected.items():
             if array.dtype != dtype or array.shape != shape:
                 found = f"{array.dtype}{list(array.shape)}"
                 raise HardcastError(
                     f"{self.name}: {what} is {found}, expected {np.dtype(dtype)}{list(shape)}"
                 )
-        if (
-            self.row_shift.min(initial=0) < LEAST_SHIFT
-            or self.row_shift.max(initial=0) > MOST_SHIFT
-        ):
+        if self.row_shift.min() < LEAST_SHIFT or self.row_shift.max() > MOST_SHIFT:
             raise HardcastError(f"{self.name}: row_shift is outside {LEAST_SHIFT}..{MOST_SHIFT}")
+        if self.row_multiplier.min() < 128:
+            raise HardcastError(f"{self.name}: row_multiplier is outside 128..255")
         reach = (1 << self.bits) if self.planes == 2 else 1
         lowest = int(self.codebook.min()) * reach
         highest = int(self.codebook.max()) * reach + reach - 1

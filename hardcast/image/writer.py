@@ -42,8 +42,12 @@ class ImageWriter:
 
     def __enter__(self) -> ImageWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial.mkdir()
-        self._rom = open(self._partial / ROM, "wb")
+        try:
+            self._partial.mkdir()
+            self._rom = open(self._partial / ROM, "wb")
+        except BaseException:  # __exit__ is not called then
+            shutil.rmtree(self._partial, ignore_errors=True)
+            raise
         return self
 
     def __exit__(
@@ -122,12 +126,12 @@ class ImageWriter:
 
     def _rename(self) -> None:
         old = self.path.with_name(f".{self.path.name}.old-{os.getpid()}")
-        if self.path.exists():
-            os.rename(self.path, old)
         try:
+            if self.path.exists():
+                os.rename(self.path, old)
             os.rename(self._partial, self.path)
-        except OSError:
-            if old.exists():
+        except BaseException:  # Ctrl-C between the two as well
+            if old.exists() and not self.path.exists():
                 os.rename(old, self.path)
             raise
         shutil.rmtree(old, ignore_errors=True)

@@ -13,7 +13,10 @@ def rs(x: np.ndarray, k: int | np.ndarray) -> np.ndarray:
 
 
 def rescale(x: np.ndarray, k: int | np.ndarray) -> np.ndarray:
-    """rs(x, k) where k >= 0, an exact shift left by -k where k < 0; k is clamped to -31..62."""
+    """rs(x, k) where k >= 0, an exact shift left by -k where k < 0; k is clamped to -31..62.
+
+    The caller guarantees that the result fits int64; for MATVEC golden/bounds.py proves it.
+    """
     k = np.clip(k, -31, 62)
     return rs(x, np.maximum(k, 0)) << np.maximum(np.negative(k), 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import ROUND_FLOOR, Decimal, localcontext
+from functools import cache, wraps
 
 import numpy as np
 
@@ -25,9 +26,10 @@ SIGMOID_ONE = 1 << 12
 
 
 def _round(value: Decimal) -> int:
-    """Half up; refuses a value too near a tie to be sure of."""
+    """To nearest; refuses a value too near a tie (or on it) to be sure of."""
     whole = (value + Decimal("0.5")).to_integral_value(ROUND_FLOOR)
-    if abs(value + Decimal("0.5") - whole) < TIE and value != whole:
+    above = value + Decimal("0.5") - whole  # of the tie below: 0 <= above < 1
+    if min(above, 1 - above) < TIE:
         raise ArithmeticError(f"table entry {value} is too near a tie")
     return int(whole)
 
@@ -38,6 +40,20 @@ def _table(function: Callable[[Decimal], Decimal], points: Iterable[Decimal]) ->
         return [_round(function(point)) for point in points]
 
 
+def _once(build: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    """The builder, run at its first call only: golden looks tables up at every step."""
+
+    @cache
+    @wraps(build)
+    def made() -> np.ndarray:
+        table = build()
+        table.setflags(write=False)
+        return table
+
+    return made
+
+
+@_once
 def exp2_table() -> np.ndarray:
     """X[i] = round(4095 * 2^(-i/256)), uint16[256]: the fraction of a softmax exponent."""
     ln2 = Decimal(2).ln()
@@ -45,12 +61,14 @@ def exp2_table() -> np.ndarray:
     return np.array(_table(lambda x: EXP2_ONE * (-x * ln2).exp(), points), np.uint16)
 
 
+@_once
 def rsqrt_table() -> np.ndarray:
     """T[j] = round(2^16 / sqrt(j/8)) for j = 8..32, int32[25]: 24 intervals over [1, 4)."""
     points = (Decimal(j) / 8 for j in range(8, 33))
     return np.array(_table(lambda x: RSQRT_ONE / x.sqrt(), points), np.int32)
 
 
+@_once
 def reciprocal_table() -> np.ndarray:
     """C[i] = round(2^24 / (256 + i + 1/2)), int32[256]: 1/Z by the 8 bits after its top one."""
     return np.array(
@@ -58,12 +76,14 @@ def reciprocal_table() -> np.ndarray:
     )
 
 
+@_once
 def sigmoid_table() -> np.ndarray:
     """round(4096 / (1 + e^-x)) for x = 0, 1/8 .. 8, int32[65]; interpolated linearly."""
     points = (Decimal(i) / SIGMOID_STEPS for i in range(SIGMOID_RANGE * SIGMOID_STEPS + 1))
     return np.array(_table(lambda x: SIGMOID_ONE / (1 + (-x).exp()), points), np.int32)
 
 
+@_once
 def log2_table() -> np.ndarray:
     """round(2^24 * log2(1 + i/256)) for i = 0..256, int32[257]: the sampler's logarithm."""
     with localcontext() as context:
@@ -73,6 +93,7 @@ def log2_table() -> np.ndarray:
     return np.array(_table(lambda x: (x.ln() / ln2) * (1 << 24), points), np.int32)
 
 
+@_once
 def tail_table() -> np.ndarray:
     """round(2^24 * log2(-log2(1-v) / v)) for v = i/512, i = 0..256, int32[257].
 

@@ -43,6 +43,10 @@ def _token_ids(where: str, definition: dict[str, Any]) -> dict[str, int]:
         ) from None
     if not all(isinstance(i, int) and isinstance(token, str) for token, i in ids.items()):
         raise HardcastError(f"{where}: model.vocab must map texts to whole numbers")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+        # Marks of another kind of BPE, which decoding here would leave in the text.
+        if definition["model"].get(name):
+            raise HardcastError(f"{where}: model.{name} is not supported")
     return ids
 
 

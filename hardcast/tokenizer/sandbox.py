@@ -29,7 +29,7 @@ import jinja2.utils
 VALUE_LIMIT = 16 << 20  # letters and items of one value, all that it holds included
 WORK_LIMIT = 256 << 20  # letters and items read and made by all operations of one rendering
 LINE_LIMIT = 2_000_000  # lines of the compiled template, a second or two
-TIME_LIMIT_S = 20.0  # for what is counted in no other way, such as comparing long texts
+TIME_LIMIT_S = 10.0  # for what is counted in no other way, such as comparing long texts
 NUMBER_LIMIT = 100_000  # of a width or count given to a filter or a method
 BITS_LIMIT = 4096  # of a whole number
 # Not needed by any chat template, and able to work long on little: not offered.
@@ -224,8 +224,8 @@ class BoundedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
                 raise TemplateRefused("a value grows too large")
         elif operator == "%" and isinstance(left, str | bytes):
             raise TemplateRefused("the % operator is offered for numbers only")
-        else:
-            meter.given((left, right) if operator == "+" else ())
+        elif operator == "+" and meter.measure(left) + meter.measure(right) > VALUE_LIMIT:
+            raise TemplateRefused("a value grows too large")
         return meter.made(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, function: Any, *arguments: Any, **named: Any) -> Any:

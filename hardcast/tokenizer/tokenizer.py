@@ -44,6 +44,12 @@ class Tokenizer:
         self.vocab_size = _largest_id(spec.definition) + 1
         added = spec.definition.get("added_tokens") or []
         self._special = frozenset(token["id"] for token in added if token.get("special"))
+        for token in added:
+            # `tokenizers` numbers an added token itself if the vocabulary has it elsewhere.
+            if self._backend.token_to_id(token["content"]) != token["id"]:
+                raise HardcastError(
+                    f"tokenizer: {token['content']!r:.60} has another id than stated"
+                )
         kinds = _decoder_types(spec.definition.get("decoder"))
         self._byte_level = "ByteLevel" in kinds
         if not kinds & {"ByteLevel", "ByteFallback", "Metaspace"}:

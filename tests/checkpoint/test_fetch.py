@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import importlib
 import os
@@ -126,6 +127,16 @@ def test_cache_that_cannot_be_written(
     monkeypatch.setenv("HARDCAST_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(HardcastError, match="cannot be written.*set HARDCAST_CACHE"):
         fetch("tiny-model")
+
+
+def test_full_disk(shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fetch_module.os, "fsync", full)
+    with pytest.raises(HardcastError, match="No space left on device; set HARDCAST_CACHE"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
 
 
 def test_interrupted_download_leaves_nothing(shelf: PackagedModel, tmp_path: Path) -> None:

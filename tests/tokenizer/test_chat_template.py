@@ -10,6 +10,7 @@ import tracemalloc
 import pytest
 
 from hardcast.errors import HardcastError
+from hardcast.tokenizer import sandbox
 from hardcast.tokenizer.chat_template import render_chat
 from tests import tiny_vocabulary
 
@@ -109,8 +110,6 @@ def test_long_conversations_are_no_attack() -> None:
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ lipsum(100000) }}",
-        "{% set a = 'x' * 9999999 %}{% set b = 'x' * 9999998 ~ 'x' %}"
-        "{% for i in range(99999) %}{% if a == b and a in b and b in a %}{% endif %}{% endfor %}",
         "{{ range(99999) | map('center', 99999) | list | length }}",
         "{{ range(99999) | map('string') | map('replace', '', 'x' * 99999) | list | length }}",
         "{{ ('\\t' * 99999).expandtabs(99999) }}",
@@ -168,6 +167,19 @@ def test_hostile_template(source: str) -> None:
     assert peak_bytes < 300 << 20
     assert time.perf_counter() - start < 30  # tracing memory slows this down many times
     assert sys.gettrace() is trace
+
+
+def test_hostile_template_that_only_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no counter sees, the clock does."""
+    monkeypatch.setattr(sandbox, "TIME_LIMIT_S", 0.5)
+    source = (
+        "{% set a = 'x' * 9999999 %}{% set b = 'x' * 9999998 ~ 'x' %}"
+        "{% for i in range(99999) %}{% if a == b and a in b and b in a %}{% endif %}{% endfor %}"
+    )
+    start = time.perf_counter()
+    with pytest.raises(HardcastError, match="runs too long"):
+        render_chat(source)
+    assert time.perf_counter() - start < 10
 
 
 def test_messages_are_not_changed() -> None:

@@ -87,6 +87,10 @@ def test_named_templates() -> None:
         ({"model": {"type": "BPE"}}, "model.vocab is missing"),
         ({"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, "t.json: "),
         ({"model": {"type": "BPE", "vocab": {"a": "x"}}}, "must map texts to whole numbers"),
+        (
+            {"model": {"type": "BPE", "vocab": {"a": 0}, "continuing_subword_prefix": "##"}},
+            "continuing_subword_prefix is not supported",
+        ),
         ({"added_tokens": [5]}, "model.vocab is missing"),
         ({"decoder": None}, r"decoder \[\] is not supported"),
         ({"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}, "WordPiece"),
@@ -103,3 +107,11 @@ def test_ids_outside_the_vocabulary_are_refused() -> None:
     for change in ({"bos_id": 1009}, {"eos_ids": [-1]}):
         with pytest.raises(HardcastError, match="is outside its 1009"):
             Tokenizer(TokenizerSpec.from_json({**data, **change}))
+
+
+def test_added_token_with_another_id_than_stated() -> None:
+    """`tokenizers` would number it by itself, and the model would see another token."""
+    values = json.loads(tiny_vocabulary.tokenizer_json(1009))
+    values["added_tokens"][2]["id"] = 7
+    with pytest.raises(HardcastError, match="has another id than stated"):
+        Tokenizer(spec(values))

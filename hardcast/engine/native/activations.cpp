@@ -6,15 +6,6 @@
 
 namespace hardcast {
 
-namespace {
-
-template <class T>
-void grow(std::vector<T>& array, size_t count) {
-  if (array.size() < count) array.resize(count);
-}
-
-}  // namespace
-
 // Why 10 bits bound an int32 block sum P = sum_g scale_g sum v x + offset_g sum x, whose weights
 // hold |v| <= 128, scale <= 255, |offset| <= 32768:
 //   |P| <= 64 * 512 * (255 * 128 + 32768) = 2 143 289 344 < 2^31.

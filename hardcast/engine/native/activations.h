@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace hardcast {
@@ -29,6 +30,21 @@ struct Activations {
   size_t at(int token, int block) const { return static_cast<size_t>(token) * blocks + block; }
 };
 
+// Starts arrays on a cache line, so that no vector load straddles two.
+template <class T>
+struct CacheLineAllocator {
+  using value_type = T;
+  CacheLineAllocator() = default;
+  template <class U>
+  CacheLineAllocator(const CacheLineAllocator<U>&) {}
+  T* allocate(size_t n) {
+    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+  friend bool operator==(const CacheLineAllocator&, const CacheLineAllocator&) { return true; }
+  friend bool operator!=(const CacheLineAllocator&, const CacheLineAllocator&) { return false; }
+};
+
 // Owns the arrays of an Activations; reused from call to call, grows and never shrinks.
 class ActivationBuffer {
  public:
@@ -49,11 +65,19 @@ class ActivationBuffer {
   const Activations& view() const { return view_; }
 
  private:
+  template <class T>
+  using Array = std::vector<T, CacheLineAllocator<T>>;
+
+  template <class T>
+  static void grow(Array<T>& array, size_t count) {
+    if (array.size() < count) array.resize(count);
+  }
+
   Activations view_;
-  std::vector<int16_t> x_, sum_pairs_;
-  std::vector<int8_t> low_, high_, spread_;
-  std::vector<int32_t> sums_, powers_;
-  std::vector<uint8_t> exponents_;
+  Array<int16_t> x_, sum_pairs_;
+  Array<int8_t> low_, high_, spread_;
+  Array<int32_t> sums_, powers_;
+  Array<uint8_t> exponents_;
 };
 
 }  // namespace hardcast

@@ -9,7 +9,7 @@ namespace hardcast {
 namespace {
 
 constexpr int kExp2Bits = 8;
-constexpr int kProbabilityRange = 40;  // a term is 0 beyond 2^-40
+constexpr int kTermBits = 13;  // rs(x, 13) of a table entry below 2^12 is 0, and so is any beyond
 constexpr int kReciprocalBits = 8;
 constexpr int64_t kBudget = int64_t{1} << 31;
 
@@ -26,6 +26,38 @@ HARDCAST_CLONES void dot_rows(const int16_t* q, const int8_t* keys, int dim, int
 
 HARDCAST_CLONES void add_row(int32_t weight, const int8_t* row, int dim, int32_t* sum) {
   for (int d = 0; d < dim; ++d) sum[d] += weight * row[d];
+}
+
+// scores[i] = rs(dots[i] << (q_exponent + exponents[i]), shift); returns the largest.
+// |dots << exponents| < 2^52; 2^62 makes it unsigned, since AVX2 shifts 64-bit lanes logically.
+HARDCAST_CLONES int64_t score_rows(const int32_t* dots, const uint8_t* exponents, int q_exponent,
+                                   int shift, int rows, int64_t* scores) {
+  const uint64_t offset = uint64_t{1} << 62;
+  const uint64_t in = offset + ((uint64_t{1} << shift) >> 1), out = offset >> shift;
+  int64_t largest = INT64_MIN;
+  for (int i = 0; i < rows; ++i) {
+    const uint64_t count = static_cast<uint64_t>(q_exponent + exponents[i]);
+    const uint64_t dot = static_cast<uint64_t>(static_cast<int64_t>(dots[i])) << count;
+    scores[i] = static_cast<int64_t>(((dot + in) >> shift) - out);
+    largest = scores[i] > largest ? scores[i] : largest;
+  }
+  return largest;
+}
+
+// terms[i] = rs(exp2[d mod 256], d div 256), d = largest - scores[i]; returns their sum.
+HARDCAST_CLONES int64_t softmax_terms(const int32_t* exp2, const int64_t* scores, int64_t largest,
+                                      int rows, int32_t* terms) {
+  int64_t sum = 0;
+  for (int i = 0; i < rows; ++i) {
+    const int64_t d = largest - scores[i];
+    const int64_t whole = d >> kExp2Bits;
+    const uint32_t count = static_cast<uint32_t>(whole < kTermBits ? whole : kTermBits);
+    const uint32_t entry = static_cast<uint32_t>(exp2[d & ((1 << kExp2Bits) - 1)]);
+    const uint32_t p = (entry + ((uint32_t{1} << count) >> 1)) >> count;
+    terms[i] = static_cast<int32_t>(p);
+    sum += p;
+  }
+  return sum;
 }
 
 void flush(int32_t* sum, int dim, int64_t* total) {
@@ -82,20 +114,9 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   dot_rows(wide_q, stored.keys.data() + start * dim, dim, rows, terms);
   const uint8_t* const key_exponents = stored.key_exponents.data() + start;
   const int score_shift = 2 * points.rope - points.score;
-  int64_t largest = INT64_MIN;
-  for (int i = 0; i < rows; ++i) {
-    const int64_t dot = static_cast<int64_t>(terms[i]) << (q_exponent + key_exponents[i]);
-    scores[i] = rs(dot, score_shift);
-    largest = std::max(largest, scores[i]);
-  }
-  int64_t z = 0;
-  for (int i = 0; i < rows; ++i) {
-    const int64_t d = largest - scores[i];
-    const int64_t whole = std::min<int64_t>(d >> kExp2Bits, kProbabilityRange);
-    const int64_t p = rs(model.exp2[d & ((1 << kExp2Bits) - 1)], static_cast<int>(whole));
-    terms[i] = static_cast<int32_t>(p);
-    z += p;
-  }
+  const int64_t largest =
+      score_rows(terms, key_exponents, q_exponent, score_shift, rows, scores);
+  const int64_t z = softmax_terms(model.exp2.data(), scores, largest, rows, terms);
   int64_t* const total = scores + rows;
   weighted_sum(terms, stored.value_exponents.data() + start, stored.values.data() + start * dim,
                dim, rows, terms + rows, total);

@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -23,9 +24,9 @@ namespace {
 template <class T, int kRank>
 using Array = nb::ndarray<const T, nb::numpy, nb::ndim<kRank>, nb::c_contig, nb::device::cpu>;
 
-PackedMatrix pack_arrays(Array<uint8_t, 3> codes, Array<int16_t, 1> codebook, int bits,
-                         int in_features, int group_size, Array<uint8_t, 2> scales,
-                         std::optional<Array<int16_t, 2>> offsets) {
+MatrixSource source_of(Array<uint8_t, 3> codes, Array<int16_t, 1> codebook, int bits,
+                       int in_features, int group_size, Array<uint8_t, 2> scales,
+                       const std::optional<Array<int16_t, 2>>& offsets) {
   MatrixSource source;
   source.rows = static_cast<int>(codes.shape(1));
   source.cols = in_features;
@@ -44,8 +45,31 @@ PackedMatrix pack_arrays(Array<uint8_t, 3> codes, Array<int16_t, 1> codebook, in
   source.codes = codes.data();
   source.scales = scales.data();
   source.offsets = offsets ? offsets->data() : nullptr;
+  return source;
+}
+
+PackedMatrix pack_arrays(Array<uint8_t, 3> codes, Array<int16_t, 1> codebook, int bits,
+                         int in_features, int group_size, Array<uint8_t, 2> scales,
+                         std::optional<Array<int16_t, 2>> offsets,
+                         std::shared_ptr<Arena> arena) {
+  const MatrixSource source =
+      source_of(codes, codebook, bits, in_features, group_size, scales, offsets);
   nb::gil_scoped_release release;
-  return pack(source);
+  return pack(source, std::move(arena));
+}
+
+size_t packed_bytes_of(int rows, int cols, int planes, Array<int16_t, 1> codebook, int bits,
+                       bool has_offsets) {
+  MatrixSource source;
+  source.rows = rows;
+  source.cols = cols;
+  source.planes = planes;
+  source.bits = bits;
+  source.codebook = codebook.data();
+  static const int16_t kSome = 0;
+  source.offsets = has_offsets ? &kSome : nullptr;
+  if (codebook.shape(0) != size_t{1} << bits) throw std::invalid_argument("codebook size");
+  return packed_bytes(source);
 }
 
 nb::ndarray<nb::numpy, int64_t, nb::ndim<2>> matmul(const PackedMatrix& matrix,
@@ -167,8 +191,14 @@ void bind_kernels(nb::module_& module) {
         const size_t shape[1] = {static_cast<size_t>(m.cols)};
         return nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(out, 1, shape, owner);
       }, "row"_a, "int32[in_features]: scale * value + offset of one row.");
+  nb::class_<Arena>(module, "Arena")
+      .def(nb::init<size_t>(), "bytes"_a)
+      .def_prop_ro("used", &Arena::used);
+  module.def("packed_bytes", packed_bytes_of, "rows"_a, "cols"_a, "planes"_a, "codebook"_a,
+             "bits"_a, "has_offsets"_a, "What pack() takes from an arena for such a matrix.");
   module.def("pack", pack_arrays, "codes"_a, "codebook"_a, "bits"_a, "in_features"_a,
              "group_size"_a, "scales"_a, "offsets"_a.none() = nb::none(),
+             "arena"_a.none() = nb::none(),
              "Packs an image matrix: codes uint8[planes, out, ceil(in * bits / 8)].");
   module.def("matmul", matmul, "matrix"_a, "x"_a, "exponents"_a, "bits"_a = 8, "path"_a = "",
              "threads"_a = 1,

@@ -71,13 +71,21 @@ struct NativeEngine {
     model.path = &find_path(path);
   }
 
-  int add_matrix(const PackedMatrix& packed, Array<int32_t, 1> multiplier,
-                 Array<int32_t, 1> shift, int sum_bits) {
+  int add_matrix(const PackedMatrix& packed, Array<uint8_t, 1> multiplier,
+                 Array<int16_t, 1> shift, int sum_bits) {
     const size_t rows = static_cast<size_t>(packed.tiles) * kTileRows;
     if (static_cast<int>(multiplier.size()) != packed.rows || shift.size() != multiplier.size()) {
       throw std::invalid_argument("one multiplier and one shift a row");
     }
-    model.matrices.push_back({packed, padded(multiplier, rows), padded(shift, rows), sum_bits});
+    Matrix matrix{packed, {}, {}, 0, 0, sum_bits};
+    matrix.multiplier.assign(multiplier.data(), multiplier.data() + multiplier.size());
+    matrix.shift.assign(shift.data(), shift.data() + shift.size());
+    matrix.multiplier.resize(rows, 0);
+    matrix.shift.resize(rows, matrix.shift.front());
+    const auto [least, most] = std::minmax_element(matrix.shift.begin(), matrix.shift.end());
+    matrix.least_shift = *least;
+    matrix.most_shift = *most;
+    model.matrices.push_back(std::move(matrix));
     return static_cast<int>(model.matrices.size()) - 1;
   }
 

@@ -19,7 +19,13 @@ struct ZmmVector {
 
   static Int zero() { return _mm512_setzero_si512(); }
   static Int broadcast(int32_t value) { return _mm512_set1_epi32(value); }
-  static Codes codes(const uint8_t* in) { return _mm512_loadu_si512(in); }
+  static Codes codes(const uint8_t* in) {
+    Codes c = _mm512_loadu_si512(in);
+#if !defined(HARDCAST_EMULATED)  // an emulated vector is no register
+    __asm__("" : "+v"(c));  // GCC 12 would store it to the stack and load it once for each nibble
+#endif
+    return c;
+  }
   static Codes bytes(const uint8_t* in) { return codes(in); }
   static void store(uint8_t* out, Codes c) { _mm512_storeu_si512(out, c); }
   static Codes low_nibbles(Codes c) { return _mm512_and_si512(c, _mm512_set1_epi8(15)); }

@@ -2,34 +2,85 @@
 
 #include <algorithm>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "fixed.h"
 
 namespace hardcast {
 
 namespace {
 
-// y[i] = rescale(rs(sums[i], drop) * multiplier[i] * r, shift[i] + scale): one tile of one token.
-// |rs(sums, drop)| <= 2^37, M < 2^8, r <= 2^16: the product is below 2^62, so adding 2^62 makes it
-// unsigned and a logical shift will do.
-HARDCAST_CLONES void finish_tile(const int64_t* sums, const int32_t* multiplier,
-                                 const int32_t* shift, int drop, int64_t r, int scale,
-                                 const int32_t* bias, int32_t* y) {
-  const int64_t drop_half = (int64_t{1} << drop) >> 1;
-  constexpr uint64_t kOffset = uint64_t{1} << 62;
+// y[i] = saturate(rescale(rs(sums[i], drop) * multiplier[i] * r, shift[i] + scale) + bias[i]) for
+// one tile of one token.
+using FinishTile = void (*)(const int64_t* sums, const uint8_t* multiplier, const int8_t* shift,
+                            int drop, int32_t r, int scale, const int32_t* bias, int32_t* y);
+
+void finish_tile(const int64_t* sums, const uint8_t* multiplier, const int8_t* shift, int drop,
+                 int32_t r, int scale, const int32_t* bias, int32_t* y) {
   for (int i = 0; i < kTileRows; ++i) {
-    const int64_t t = (sums[i] + drop_half) >> drop;
-    const int64_t product = t * (multiplier[i] * r);
-    int k = shift[i] + scale;
-    k = k > kMostShift ? kMostShift : k;
-    k = k < kLeastShift ? kLeastShift : k;
-    const int right = k > 0 ? k : 0, left = k < 0 ? -k : 0;
-    const uint64_t half = (uint64_t{1} << right) >> 1;
-    const uint64_t moved = (static_cast<uint64_t>(product) + kOffset + half) >> right;
-    const int64_t value = static_cast<int64_t>((moved - (kOffset >> right)) << left) + bias[i];
-    const int64_t capped = value < INT32_MAX ? value : INT32_MAX;
-    y[i] = static_cast<int32_t>(capped > INT32_MIN ? capped : INT32_MIN);
+    const int64_t product = rs(sums[i], drop) * (int64_t{multiplier[i]} * r);
+    y[i] = saturate32(rescale(product, shift[i] + scale) + bias[i]);
   }
 }
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) inline __m256i widened(const int32_t* four) {
+  return _mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(four)));
+}
+
+__attribute__((target("avx2"))) inline __m256i widened(const uint8_t* four) {
+  return _mm256_cvtepu8_epi64(_mm_loadu_si32(four));
+}
+
+__attribute__((target("avx2"))) inline __m256i widened(const int8_t* four) {
+  return _mm256_cvtepi8_epi64(_mm_loadu_si32(four));
+}
+
+// The same where every shift[i] + scale lies in 0..62.
+// |t| = |rs(sums, drop)| <= 2^37 and M r < 2^25, so the product is below 2^62; t's two halves are
+// multiplied apart. AVX2 shifts 64-bit lanes logically only: adding 2^62 makes |x| <= 2^62
+// unsigned, and being a multiple of 2^k it leaves again exactly.
+__attribute__((target("avx2"))) void finish_tile_avx2(const int64_t* sums,
+                                                      const uint8_t* multiplier,
+                                                      const int8_t* shift, int drop, int32_t r,
+                                                      int scale, const int32_t* bias,
+                                                      int32_t* y) {
+  const __m256i offset = _mm256_set1_epi64x(int64_t{1} << 62);
+  const __m256i one = _mm256_set1_epi64x(1);
+  const __m256i most = _mm256_set1_epi64x(INT32_MAX), least = _mm256_set1_epi64x(INT32_MIN);
+  const __m256i low_lanes = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+  const __m128i drop_count = _mm_cvtsi32_si128(drop);
+  const __m256i drop_in = _mm256_set1_epi64x((int64_t{1} << 62) + ((int64_t{1} << drop) >> 1));
+  const __m256i drop_out = _mm256_srl_epi64(offset, drop_count);
+  const __m256i factor = _mm256_set1_epi64x(r), scales = _mm256_set1_epi64x(scale);
+  for (int i = 0; i < kTileRows; i += 4) {
+    const __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + i));
+    const __m256i t = _mm256_sub_epi64(
+        _mm256_srl_epi64(_mm256_add_epi64(sum, drop_in), drop_count), drop_out);
+    const __m256i by = _mm256_mul_epu32(widened(multiplier + i), factor);
+    const __m256i high = _mm256_mul_epu32(_mm256_srli_epi64(t, 32), by);
+    const __m256i product =
+        _mm256_add_epi64(_mm256_mul_epu32(t, by), _mm256_slli_epi64(high, 32));
+    const __m256i k = _mm256_add_epi64(widened(shift + i), scales);
+    const __m256i half = _mm256_srli_epi64(_mm256_sllv_epi64(one, k), 1);
+    const __m256i moved = _mm256_srlv_epi64(
+        _mm256_add_epi64(_mm256_add_epi64(product, half), offset), k);
+    __m256i value = _mm256_sub_epi64(moved, _mm256_srlv_epi64(offset, k));
+    value = _mm256_add_epi64(value, widened(bias + i));
+    value = _mm256_blendv_epi8(value, most, _mm256_cmpgt_epi64(value, most));
+    value = _mm256_blendv_epi8(value, least, _mm256_cmpgt_epi64(least, value));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i),
+                     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(value, low_lanes)));
+  }
+}
+
+const FinishTile kFinishCommon =
+    __builtin_cpu_supports("avx2") ? finish_tile_avx2 : finish_tile;
+#else
+const FinishTile kFinishCommon = finish_tile;
+#endif
 
 }  // namespace
 
@@ -46,7 +97,9 @@ void matvec(const Model& model, const Matrix& matrix, const Activations& x,
           std::max(s.largest_exponent + matrix.sum_bits + x.bits - 1 - kProductBits, 0);
       const int scale = point_in + s.fraction - drop - point_out;
       int32_t y[kTileRows];
-      finish_tile(sums + t * kTileRows, matrix.multiplier.data() + first,
+      const bool common = matrix.least_shift + scale >= 0 && matrix.most_shift + scale <= kMostShift;
+      const FinishTile finish = common ? kFinishCommon : finish_tile;
+      finish(sums + t * kTileRows, matrix.multiplier.data() + first,
                   matrix.shift.data() + first, drop, s.r, scale,
                   bias != nullptr ? bias + first : kNoBias, y);
       std::copy_n(y, count, out + static_cast<size_t>(token_begin + t) * rows + first);

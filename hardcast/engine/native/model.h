@@ -44,8 +44,9 @@ struct Operation {
 
 struct Matrix {
   PackedMatrix packed;
-  std::vector<int32_t> multiplier;  // [tiles * 16], padding 0
-  std::vector<int32_t> shift;       // [tiles * 16]
+  std::vector<uint8_t> multiplier;  // [tiles * 16], padding 0
+  std::vector<int8_t> shift;        // [tiles * 16], padding 0
+  int least_shift = 0, most_shift = 0;
   int sum_bits = 0;
 };
 

@@ -32,7 +32,9 @@ struct Case {
     for (int q = 0; q < levels; ++q) codebook.push_back(static_cast<int16_t>(first + q));
     const int row_bytes = (source.cols * source.bits + 7) / 8;
     const int groups = (source.cols + source.group_size - 1) / source.group_size;
-    for (int i = 0; i < source.rows * row_bytes; ++i) codes.push_back(draw(0, 3) ? draw(0, 255) : 255);
+    for (int i = 0; i < source.rows * row_bytes; ++i) {
+      codes.push_back(draw(0, 3) ? draw(0, 255) : 255);
+    }
     const bool has_offsets = draw(0, 1);
     for (int i = 0; i < source.rows * groups; ++i) {
       scales.push_back(draw(0, 3) ? draw(0, 255) : 255);
@@ -75,7 +77,7 @@ bool agrees(const Path& path) {
         int64_t expected = 0;
         for (int k = 0; row < matrix.rows && k < matrix.cols; ++k) {
           expected += c.integers[static_cast<size_t>(row) * matrix.cols + k] *
-                      (int64_t{x.x(token)[k]} << x.exponents(token)[k / kBlock]);
+                      x.x(token)[k] * (int64_t{1} << x.exponents(token)[k / kBlock]);
         }
         same = same && sums[i] == expected;
       }

@@ -5,6 +5,7 @@
 
 #include_next <immintrin.h>
 
+#define HARDCAST_EMULATED 1
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 

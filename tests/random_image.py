@@ -1,0 +1,238 @@
+"""Random chip images, written without a checkpoint: any sizes, any weight form, any magnitudes.
+
+`build` only makes the forms of its recipes; the image format, golden and the engine promise more.
+Here each matrix is drawn in the chip's own integers, so a test reaches what no recipe does yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from hardcast import models
+from hardcast.checkpoint.config import ModelConfig
+from hardcast.golden.bounds import FRACTION, Bounds
+from hardcast.image import Image, open_image
+from hardcast.image.matrix import LEAST_SHIFT, MOST_SHIFT, Matrix, pack_codes
+from hardcast.image.writer import ImageWriter
+from hardcast.numerics import rope, tables
+from hardcast.numerics.points import Points
+from hardcast.program import step as kinds
+from hardcast.program.program import Program
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a matrix's weights are written. codebook: None for 0, 1, 2 ... (centred if 2 planes)."""
+
+    bits: int = 4
+    planes: int = 1
+    group_size: int = 32
+    offsets: bool = True
+    codebook: tuple[int, ...] | None = None
+
+    def values(self) -> np.ndarray:
+        """int16[2^bits]."""
+        if self.codebook is not None:
+            return np.array(self.codebook, np.int16)
+        values = np.arange(1 << self.bits, dtype=np.int16)
+        return values - np.int16(1 << (self.bits - 1)) if self.planes == 2 else values
+
+
+FORMS = {
+    "4 bits, offsets": Form(),
+    "4 bits, group 64": Form(group_size=64),
+    "two planes of 4": Form(planes=2, offsets=False),
+    "two planes of 4, offsets": Form(planes=2, group_size=64),
+    "3-bit codebook": Form(
+        bits=3, group_size=64, offsets=False, codebook=(-8, -5, -3, -1, 1, 3, 5, 8)
+    ),
+    "3-bit codebook, group 32": Form(bits=3, offsets=False, codebook=(1, -1, 3, -3, 5, -5, 8, -8)),
+    "two planes of 3": Form(bits=3, planes=2, group_size=64, offsets=False),
+    "two planes of 3, offsets": Form(bits=3, planes=2),
+    "2 bits, offsets": Form(bits=2, group_size=64),
+    "two planes of 2": Form(bits=2, planes=2, offsets=False),
+    "whole int8": Form(offsets=False, codebook=tuple(range(-128, 127, 17))[:15] + (127,)),
+}
+
+
+def config(architecture: str = "llama", **overrides: Any) -> ModelConfig:
+    """Sizes of a small model; overrides replace any field of ModelConfig."""
+    fields: dict[str, Any] = {
+        "architecture": architecture,
+        "hidden_size": 96,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 24,
+        "vocab_size": 211,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "rope_scaling": None,
+        "tie_word_embeddings": True,
+        "sliding_window": None,
+    }
+    return ModelConfig(**{**fields, **overrides})
+
+
+def draw_matrix(
+    rng: np.random.Generator,
+    name: str,
+    shape: tuple[int, int],
+    form: Form,
+    gain: float = 1.0,
+    skew: int = 0,
+) -> Matrix:
+    """A matrix whose rows multiply a vector's length by about `gain`.
+
+    skew: rows and groups differ in scale by up to 2^skew.
+    """
+    out_features, in_features = shape
+    groups = -(-in_features // form.group_size)
+    codebook = form.values()
+    codes = rng.integers(0, 1 << form.bits, (form.planes, *shape), dtype=np.uint8)
+    high = codebook.astype(np.int32) << (form.bits if form.planes == 2 else 0)
+    centre = int(high.mean() + (((1 << form.bits) - 1) / 2 if form.planes == 2 else 0))
+    scales = 255 >> rng.integers(0, min(skew, 7) + 1, (out_features, groups))
+    scales -= rng.integers(0, scales // 2 + 1)
+    offsets = None
+    if form.offsets:
+        noise = rng.integers(-40, 41, scales.shape)
+        offsets = (-centre * scales + noise).astype(np.int16)
+    # The typical |integer| of a row is 128 * the spread of the codebook.
+    spread = max(float(high.std()), 1.0) * 160
+    wanted = gain / np.sqrt(in_features) / spread / 190
+    shift = round(-np.log2(wanted))
+    shifts = shift + rng.integers(-(skew // 2), skew // 2 + 1, out_features)
+    return Matrix(
+        name,
+        out_features,
+        in_features,
+        form.bits,
+        form.planes,
+        form.group_size,
+        codebook,
+        pack_codes(codes, form.bits),
+        scales.astype(np.uint8),
+        offsets,
+        rng.integers(128, 256, out_features).astype(np.uint8),
+        np.clip(shifts, LEAST_SHIFT, MOST_SHIFT).astype(np.int16),
+    )
+
+
+def write_random_image(
+    path: Path,
+    model: ModelConfig,
+    *,
+    seed: int = 0,
+    forms: tuple[Form, ...] = (Form(), Form(planes=2, offsets=False)),
+    activation_bits: int = 8,
+    head_activation_bits: int = 10,
+    context: int = 300,
+    gain: float = 1.5,
+    skew: int = 0,
+) -> Image:
+    """Draws every weight of `model` and writes an image; matrices take the forms in turn.
+
+    gain: of each matrix, as in draw_matrix; 2.0**30 makes every buffer saturate.
+    """
+    rng = np.random.default_rng(seed)
+    points = Points()
+    program = models.build_program(model, activation_bits, head_activation_bits)
+    bounds = Bounds(program, points)
+    with ImageWriter(path, replace=True) as writer:
+        for name, table in _tables(model.head_dim, model.rope_theta, context).items():
+            writer.add_tensor(name, table)
+        matrices: dict[str, Matrix] = {}
+        for step in program.steps:
+            _write_step(writer, bounds, program, step, matrices, rng, forms, gain, skew)
+        chip = {
+            "program": program.to_json(),
+            "context": context,
+            "points": points.to_json(),
+            "constants": {
+                "norm_epsilon": round(model.rms_norm_eps * model.hidden_size * 4**points.residual),
+                "head_epsilon": round(model.rms_norm_eps * model.head_dim * 4**points.qk),
+            },
+            "widths": bounds.widths(),
+            "recipe": {"name": "random", "activation_bits": activation_bits},
+        }
+        writer.finish(chip, {}, {})
+    return open_image(path)
+
+
+@cache
+def _tables(head_dim: int, rope_theta: float, context: int) -> dict[str, np.ndarray]:
+    coarse, fine = rope.rope_tables(rope.inverse_frequencies(head_dim, rope_theta, None), context)
+    made = {name: build_table() for name, build_table in tables.TABLES.items()}
+    return {**made, "rope_coarse": coarse, "rope_fine": fine}
+
+
+def _write_step(
+    writer: ImageWriter,
+    bounds: Bounds,
+    program: Program,
+    step: kinds.Step,
+    matrices: dict[str, Matrix],
+    rng: np.random.Generator,
+    forms: tuple[Form, ...],
+    gain: float,
+    skew: int,
+) -> None:
+    match step:
+        case kinds.Embed() | kinds.Matvec():
+            if step.matrix not in matrices:
+                form = forms[len(matrices) % len(forms)]
+                shape = program.matrices()[step.matrix]
+                matrix = draw_matrix(rng, step.matrix, shape, form, gain, skew)
+                writer.add_matrix(matrix)
+                matrices[step.matrix] = matrix
+            bias = None
+            if isinstance(step, kinds.Matvec) and step.bias is not None:
+                point = bounds.points.v if step.dst == "v" else bounds.points.qk
+                most = 1 << point
+                integers = rng.integers(-most, most, program.shape.width(step.dst))
+                writer.add_tensor(step.bias, integers.astype(np.int32))
+                bias = np.abs(integers) << (FRACTION - point)
+            bounds.step(step, matrix=matrices[step.matrix], bias=bias)
+        case kinds.Norm() | kinds.HeadNorm():
+            size = program.shape.hidden_size
+            if isinstance(step, kinds.HeadNorm):
+                size = program.shape.head_dim
+            one = np.sqrt(size) * (1 << bounds.points.gain)
+            gains = (one * (1 + (rng.integers(-256, 257, size) / 512))).astype(np.int32)
+            writer.add_tensor(step.gain, gains)
+            bounds.step(step, gain=gains.astype(np.int64))
+        case _:
+            bounds.step(step)
+
+
+@st.composite
+def model_configs(draw: st.DrawFn, architectures: tuple[str, ...] | None = None) -> ModelConfig:
+    """Small models of every architecture, with sizes that no block or tile divides."""
+    kv_heads = draw(st.sampled_from([1, 2, 3]))
+    return config(
+        draw(st.sampled_from(architectures or tuple(models.architectures()))),
+        hidden_size=draw(st.sampled_from([32, 96, 100, 192, 70])),
+        intermediate_size=draw(st.sampled_from([64, 160, 200, 33])),
+        num_hidden_layers=draw(st.sampled_from([1, 2])),
+        num_attention_heads=kv_heads * draw(st.sampled_from([1, 2, 3])),
+        num_key_value_heads=kv_heads,
+        head_dim=draw(st.sampled_from([2, 16, 24, 64, 80])),
+        vocab_size=draw(st.sampled_from([33, 257, 1009])),
+        rms_norm_eps=draw(st.sampled_from([1e-5, 1e-6, 1e-2])),
+        tie_word_embeddings=draw(st.booleans()),
+        sliding_window=draw(st.sampled_from([None, None, 1, 5])),
+    )
+
+
+def some_forms() -> st.SearchStrategy[tuple[Form, ...]]:
+    """One to three forms for the matrices of a model to take in turn."""
+    return st.lists(st.sampled_from(list(FORMS.values())), min_size=1, max_size=3).map(tuple)
