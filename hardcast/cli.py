@@ -146,4 +146,10 @@ def entry() -> NoReturn:
         # A terminal that cannot show a character gets a replacement, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    sys.exit(main())
+    code = main()
+    if code == EXIT_INTERRUPTED:
+        # An interrupt that passed through exec() (dataclasses use it) makes the interpreter end
+        # by killing itself with SIGINT; the promise is an exit code, so leave at once.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

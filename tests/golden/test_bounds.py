@@ -183,7 +183,7 @@ def test_bounds_are_not_idle(watch: Watch, tmp_path: Path) -> None:
 def test_rows_too_large_for_an_accumulator_are_refused(tmp_path: Path) -> None:
     model = config(hidden_size=2048, num_hidden_layers=1, vocab_size=40)
     wide = Form(offsets=False, codebook=(127,) * 16)
-    with pytest.raises(HardcastError, match="embed_tokens: rows add up to 26 bits, at most 25"):
+    with pytest.raises(HardcastError, match="q_proj: rows add up to 26 bits, at most 25"):
         write_random_image(tmp_path / "i", model, forms=(wide,))
     assert not (tmp_path / "i").exists()
 

@@ -337,7 +337,7 @@ def test_attend_at_the_largest_codes() -> None:
 
 
 def silu(g: np.ndarray) -> np.ndarray:
-    return g / (1 + np.exp(-g))
+    return g / (1 + np.exp(-np.maximum(g, -700)))
 
 
 def test_sigmoid_over_its_whole_range() -> None:
