@@ -13,7 +13,7 @@ STAMP    := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 SOURCES  := pyproject.toml $(wildcard CMakeLists.txt) \
             $(shell find hardcast -name '*.cpp' -o -name '*.hpp' -o -name '*.c' -o -name '*.h' \
                                   -o -name 'CMakeLists.txt')
-PYSOURCE := hardcast tests benchmarks
+PYSOURCE := $(wildcard hardcast tests benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo test check format verify bench clean

@@ -34,6 +34,8 @@ LOG2_E = 1.4426950408889634  # exp is computed as a power of two: q carries the 
 DEFAULT_CONTEXT = 8192  # positions of KV cache, unless the model has fewer or the user says
 HEAD_EXTRA_BITS = 2  # the head's input is this much wider: half of int8's loss is there
 ACTIVATION_BITS_RANGE = range(8, 16)
+GAIN_BITS = 24  # of a norm's integer gain: times an int32 residual it fits int64 with room
+BIAS_BITS = 20  # of a bias in whole units: at its binary point it fits int32
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class _Build:
         """Opens the checkpoint: header, config, names and shapes; no weights yet."""
         self.checkpoint = open_checkpoint(self.model)
         most = self.checkpoint.config.max_position_embeddings
-        self.context = self.asked_context or min(most, DEFAULT_CONTEXT)
+        asked = self.asked_context
+        self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked
         if not 1 <= self.context <= most:
             raise HardcastError(f"context {self.context} is outside 1..{most}, the model's range")
 
@@ -122,6 +125,11 @@ class _Build:
         bias = None
         if isinstance(step, kinds.Matvec) and step.bias is not None:
             bias = self.checkpoint.tensor(checkpoint_name(step.bias)).astype(np.float64) * factor
+            if np.abs(bias).max() >= 1 << BIAS_BITS:
+                raise HardcastError(
+                    f"{self.checkpoint.path}: {checkpoint_name(step.bias)} holds a bias of "
+                    f"{np.abs(bias).max():g}, more than a chip's q, k and v can hold"
+                )
             self.biases[step.bias] = bias
             bias = np.ceil(np.abs(bias) * (1 << bounds.FRACTION)).astype(np.int64)
         self.bounds.step(step, matrix=matrix, bias=bias)
@@ -140,8 +148,11 @@ class _Build:
         """round(g sqrt(n) factor 2^gain), int32[n]: the mean of a norm becomes a plain sum."""
         gain = self.checkpoint.tensor(checkpoint_name(name)).astype(np.float64)
         scaled = np.rint(gain * (math.sqrt(n) * factor * (1 << self.points.gain)))
-        if np.abs(scaled).max() >= 1 << 24:
-            raise HardcastError(f"{checkpoint_name(name)}: a norm gain of {np.abs(gain).max():g}")
+        if np.abs(scaled).max() >= 1 << GAIN_BITS:
+            raise HardcastError(
+                f"{self.checkpoint.path}: {checkpoint_name(name)} holds a gain of "
+                f"{np.abs(gain).max():g}, more than a chip's norm can hold"
+            )
         return scaled.astype(np.int32)
 
     def prove_widths(self, writer: ImageWriter) -> None:

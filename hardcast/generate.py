@@ -171,10 +171,12 @@ class StopGate:
         if self.stopped:
             return ""
         self._held += text
-        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
         if found:
+            # The first to be complete, as if the text had come letter by letter: how it was cut
+            # into pieces must not show.
             self.stopped = True
-            passed, self._held = self._held[: min(found)], ""
+            passed, self._held = self._held[: min(found)[1]], ""
             return passed
         keep = max((self._overlap(stop) for stop in self._stop), default=0)
         cut = len(self._held) - keep

@@ -88,6 +88,17 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert ended.stderr == b""
 
 
+def test_ctrl_c_is_exit_code_130_wherever_it_strikes() -> None:
+    """Inside exec() it marks the interpreter to end by a signal, which would be code -2."""
+    code = (
+        "from hardcast import cli; cli.dispatch = lambda _: exec('raise KeyboardInterrupt'); "
+        "cli.entry()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "hardcast: interrupted\n"
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[str]:
         raise ZeroDivisionError

@@ -231,7 +231,7 @@ def test_token_counts_and_threads(tokens: int, form: str, bits: int) -> None:
         check_equal(case, x, exponents, bits, threads)
 
 
-@pytest.mark.parametrize("rows", [1, 15, 16, 17, 64, 80, 112, 113])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 64, 80, 112, 113, 1023, 1040, 1056, 1072, 2100])
 def test_row_counts(rows: int) -> None:
     """Any number of tiles in the four streams, and short last tiles."""
     rng = np.random.default_rng(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,17 +11,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hardcast import models
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.errors import HardcastError
 from hardcast.golden import Golden, machine, steps
 from hardcast.golden.bounds import ACCUMULATOR, FRACTION, Bounds
 from hardcast.golden.steps import Normed
 from hardcast.image import Image
+from hardcast.image.matrix import pack_codes
 from hardcast.numerics import fixed
 from hardcast.numerics.blocks import Blocks
 from hardcast.numerics.points import Points
 from hardcast.program import step as kinds
-from tests.random_image import Form, config, model_configs, some_forms, write_random_image
+from tests.random_image import (
+    Form,
+    config,
+    draw_matrix,
+    model_configs,
+    some_forms,
+    write_random_image,
+)
 
 TOKENS = 24
 
@@ -192,3 +202,45 @@ def test_weights_that_no_shift_could_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HardcastError, match="weights so large that . would need [0-9]+ bits"):
         write_random_image(tmp_path / "i", config(), gain=2.0**14)
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 20, 1000])
+@pytest.mark.parametrize("hidden_size", [32, 64, 96])
+def test_a_row_along_its_input_stays_within_cauchy_schwarz(hidden_size: int, size: int) -> None:
+    """The worst case itself: w parallel to x g, and gains at which NORM rounds upwards.
+
+    The plain |w g| is exceeded here, so the terms for rounding are needed.
+    """
+    points, model = Points(), config(hidden_size=hidden_size, num_hidden_layers=1)
+    program = models.build_program(model)
+    rng = np.random.default_rng(size)
+    exceeded = 0
+    for share in rng.random(60):
+        signs = rng.choice([-1, 1], hidden_size)
+        gain = np.full(hidden_size, round((0.2 + share) * hidden_size**0.5 * 4096), np.int64)
+        shape = program.matrices()["layers.0.q_proj"]
+        drawn = draw_matrix(
+            rng, "layers.0.q_proj", shape, Form(offsets=False, codebook=tuple(range(-8, 8)))
+        )
+        along = pack_codes(np.tile(np.where(signs > 0, 15, 1), (1, shape[0], 1)), 4)
+        matrix = dataclasses.replace(
+            drawn, codes=along.astype(np.uint8), scales=np.full_like(drawn.scales, 255)
+        )
+        bounds = Bounds(program, points)
+        bounds._put("x", np.full(hidden_size, size << FRACTION, object))
+        bounds.step(kinds.Norm("gain"), gain=gain)
+        bounds.step(kinds.Matvec(matrix.name, "h", "q"), matrix=matrix)
+        normed = steps.norm((size * signs)[None], gain, 0, points, 8)
+        weights = steps.Weights(
+            matrix.integers(),
+            matrix.row_multiplier.astype(np.int64),
+            matrix.row_shift.astype(np.int64),
+            matrix.sum_bits(),
+        )
+        q = steps.matvec(weights, normed, points.norm_extra, points.qk, None)
+        most = np.abs(q[0]).astype(object) << FRACTION
+        assert not (most > (bounds._now["q"] << points.qk)).any()
+        unit = matrix.row_multiplier / 2.0 ** matrix.row_shift.astype(float)
+        plain = 7 * 255 * hidden_size**0.5 * gain[0] / 4096 * unit
+        exceeded += bool((q[0] / 2.0**points.qk > plain * 1.02).any())
+    assert exceeded or size > 3

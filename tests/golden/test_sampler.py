@@ -125,6 +125,15 @@ def test_the_nucleus_is_the_shortest_prefix(seed: int) -> None:
     assert ((counts > 0) == expected).all()
 
 
+def test_the_walk_takes_every_share_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two equal tokens of 4095 parts: (r * 8190) >> 32 is 4094 and then 4095 at r = 2^31."""
+    logits = np.array([500, 9000, 9000, 100])
+    asked = SamplerSettings.from_user(1.0, top_k=2, seed=0)
+    for r, expected in ((0, 1), ((1 << 31) - 1, 1), (1 << 31, 2), ((1 << 32) - 1, 2)):
+        monkeypatch.setattr(sampler, "philox", lambda *_, r=r: np.full((1, 4), r, np.uint32))
+        assert sampler.sample(logits, asked, 0, POINT) == expected
+
+
 def test_ties_go_to_the_smaller_id() -> None:
     logits = np.array([5, 9, 9, 3, 9])
     assert sampler.sample(logits, SamplerSettings(), 0, POINT) == 1

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention_sums.h"
 #include "fixed.h"
 
 namespace hardcast {
@@ -11,22 +12,6 @@ namespace {
 constexpr int kExp2Bits = 8;
 constexpr int kTermBits = 13;  // rs(x, 13) of a table entry below 2^12 is 0, and so is any beyond
 constexpr int kReciprocalBits = 8;
-constexpr int64_t kBudget = int64_t{1} << 31;
-
-// dots[i] = q . keys[i], |dot| <= 2^14 head_dim.
-HARDCAST_CLONES void dot_rows(const int16_t* q, const int8_t* keys, int dim, int rows,
-                              int32_t* dots) {
-  for (int i = 0; i < rows; ++i) {
-    const int8_t* const key = keys + static_cast<size_t>(i) * dim;
-    int32_t sum = 0;
-    for (int d = 0; d < dim; ++d) sum += static_cast<int32_t>(q[d]) * key[d];
-    dots[i] = sum;
-  }
-}
-
-HARDCAST_CLONES void add_row(int32_t weight, const int8_t* row, int dim, int32_t* sum) {
-  for (int d = 0; d < dim; ++d) sum[d] += weight * row[d];
-}
 
 // scores[i] = rs(dots[i] << (q_exponent + exponents[i]), shift); returns the largest.
 // |dots << exponents| < 2^52; 2^62 makes it unsigned, since AVX2 shifts 64-bit lanes logically.
@@ -60,36 +45,6 @@ HARDCAST_CLONES int64_t softmax_terms(const int32_t* exp2, const int64_t* scores
   return sum;
 }
 
-void flush(int32_t* sum, int dim, int64_t* total) {
-  for (int d = 0; d < dim; ++d) total[d] += sum[d];
-  std::fill_n(sum, dim, 0);
-}
-
-// total[d] = sum over rows of (p << exponent) * value[d], exact. Sums run in int32 for as long as
-// a budget of 2^31 proves that they fit: 2^7 per unit of weight.
-void weighted_sum(const int32_t* p, const uint8_t* exponents, const int8_t* values, int dim,
-                  int rows, int32_t* sum, int64_t* total) {
-  std::fill_n(total, dim, 0);
-  std::fill_n(sum, dim, 0);
-  int64_t spent = 0;
-  for (int i = 0; i < rows; ++i) {
-    if (p[i] == 0) continue;
-    const int8_t* const row = values + static_cast<size_t>(i) * dim;
-    const int64_t weight = static_cast<int64_t>(p[i]) << exponents[i];
-    if (weight << 7 >= kBudget) {
-      for (int d = 0; d < dim; ++d) total[d] += weight * row[d];
-      continue;
-    }
-    if (spent + (weight << 7) >= kBudget) {
-      flush(sum, dim, total);
-      spent = 0;
-    }
-    spent += weight << 7;
-    add_row(static_cast<int32_t>(weight), row, dim, sum);
-  }
-  flush(sum, dim, total);
-}
-
 }  // namespace
 
 void attend_head(const Model& model, const KvCache& cache, int layer, int head, int position,
@@ -103,12 +58,13 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   const KvCache::Layer& stored = cache.layer(layer);
   const size_t start = cache.row(kv, first);
 
-  // scratch.terms: [rows] dots, then terms p; [dim] int32 sums; [dim] int16 q.
-  scratch.scores.resize(rows + dim);
-  scratch.terms.resize(rows + 2 * dim);
+  scratch.scores.resize(rows);
+  scratch.terms.resize(rows);  // dots first, then the softmax terms
+  scratch.total.resize(dim);
+  scratch.wide_q.resize(dim);
   int64_t* const scores = scratch.scores.data();
   int32_t* const terms = scratch.terms.data();
-  int16_t* const wide_q = reinterpret_cast<int16_t*>(terms + rows + dim);
+  int16_t* const wide_q = scratch.wide_q.data();
   for (int d = 0; d < dim; ++d) wide_q[d] = q[d];
 
   dot_rows(wide_q, stored.keys.data() + start * dim, dim, rows, terms);
@@ -117,9 +73,9 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   const int64_t largest =
       score_rows(terms, key_exponents, q_exponent, score_shift, rows, scores);
   const int64_t z = softmax_terms(model.exp2.data(), scores, largest, rows, terms);
-  int64_t* const total = scores + rows;
+  int64_t* const total = scratch.total.data();
   weighted_sum(terms, stored.value_exponents.data() + start, stored.values.data() + start * dim,
-               dim, rows, terms + rows, total);
+               dim, rows, scratch.pairs, total);
   const int b = bit_length(static_cast<uint64_t>(z));
   const int64_t reciprocal =
       model.reciprocal[(z >> (b - 1 - kReciprocalBits)) & ((1 << kReciprocalBits) - 1)];

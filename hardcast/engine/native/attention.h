@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "attention_sums.h"
 #include "kv_cache.h"
 #include "model.h"
 
@@ -12,8 +13,10 @@ namespace hardcast {
 
 // Scratch of one thread; grows with the context.
 struct AttentionScratch {
-  std::vector<int64_t> scores;
+  std::vector<int64_t> scores, total;
   std::vector<int32_t> terms;
+  std::vector<int16_t> wide_q;
+  std::vector<RowPair> pairs;
 };
 
 // golden/steps.py attend() of query head `head` of a token at `position`.

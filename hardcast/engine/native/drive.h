@@ -13,6 +13,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
@@ -43,14 +44,20 @@ inline void opened_tail(const typename K::Block& block, const Activations& x, in
 }
 
 // Few tokens: bound by memory. The range is cut into four runs of tiles and the four are walked
-// together, record by record, so that memory always sees four long sequential streams.
+// together, record by record, so that memory always sees four long sequential streams. Long runs
+// are a tile apart from even, so that a power of two between them cannot put all four streams
+// into the same cache sets.
 template <class K>
 void stream(const PackedMatrix& matrix, const Activations& x, int begin, int end, Sink sink) {
   alignas(64) int64_t sums[kStreams][kStreamTokens][kTileRows];
   const int count = end - begin;
   int first[kStreams + 1];
-  for (int s = 0; s <= kStreams; ++s) first[s] = begin + count * s / kStreams;
-  const int longest = (count + kStreams - 1) / kStreams;
+  for (int s = 0; s <= kStreams; ++s) {
+    const bool staggered = count >= 16 * kStreams && s < kStreams;
+    first[s] = begin + count * s / kStreams + (staggered ? s : 0);
+  }
+  int longest = 0;
+  for (int s = 0; s < kStreams; ++s) longest = std::max(longest, first[s + 1] - first[s]);
   for (int step = 0; step < longest; ++step) {
     const uint8_t* record[kStreams];
     int tile[kStreams];

@@ -96,13 +96,15 @@ void matvec(const Model& model, const Matrix& matrix, const Activations& x,
       const int drop =
           std::max(s.largest_exponent + matrix.sum_bits + x.bits - 1 - kProductBits, 0);
       const int scale = point_in + s.fraction - drop - point_out;
-      int32_t y[kTileRows];
-      const bool common = matrix.least_shift + scale >= 0 && matrix.most_shift + scale <= kMostShift;
+      const bool common =
+          matrix.least_shift + scale >= 0 && matrix.most_shift + scale <= kMostShift;
       const FinishTile finish = common ? kFinishCommon : finish_tile;
-      finish(sums + t * kTileRows, matrix.multiplier.data() + first,
-                  matrix.shift.data() + first, drop, s.r, scale,
-                  bias != nullptr ? bias + first : kNoBias, y);
-      std::copy_n(y, count, out + static_cast<size_t>(token_begin + t) * rows + first);
+      int32_t* const to = out + static_cast<size_t>(token_begin + t) * rows + first;
+      int32_t y[kTileRows];  // a last, short tile must not write past its rows
+      finish(sums + t * kTileRows, matrix.multiplier.data() + first, matrix.shift.data() + first,
+             drop, s.r, scale, bias != nullptr ? bias + first : kNoBias,
+             count == kTileRows ? to : y);
+      if (count < kTileRows) std::copy_n(y, count, to);
     }
   };
   model.path->multiply(matrix.packed, x, tile_begin, tile_end, make_sink(sink));
