@@ -126,7 +126,9 @@ def compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         f"{load_end:.2f} at the end"
     )
     if load_start > BUSY_LOAD or load_end > max(args.threads) + BUSY_LOAD:
-        console.error("warning: other programs kept this machine busy; measure again when it is idle")
+        console.error(
+            "warning: other programs kept this machine busy; measure again when it is idle"
+        )
     return {
         **ratios,
         "samples": [

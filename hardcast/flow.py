@@ -73,7 +73,7 @@ class _Build:
 
     def read(self, writer: ImageWriter) -> None:
         """Opens the checkpoint: header, config, names and shapes; no weights yet."""
-        self.checkpoint = open_checkpoint(self.model)
+        self.checkpoint = open_checkpoint(self.model, self.progress)
         most = self.checkpoint.config.max_position_embeddings
         asked = self.asked_context
         self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked

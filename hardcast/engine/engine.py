@@ -35,7 +35,7 @@ class Engine:
 
     def __init__(self, image: Image, threads: int | None = None, path: str | None = None) -> None:
         self.image = image
-        self.threads = threads if threads is not None else len(os.sched_getaffinity(0))
+        self.threads = threads if threads is not None else _usable_cores()
         if not 1 <= self.threads <= 1024:
             raise HardcastError(f"threads {self.threads} are outside 1..1024")
         path = path or os.environ.get(PATH_VARIABLE, "")
@@ -103,8 +103,13 @@ class Engine:
         """Extends several sessions in one pass over the weights.
 
         work: (session, tokens, "last" | "all" | "none") each, every session at most once.
-        Returns int32[n, vocab_size] for each. Raises ValueError as Session.forward does.
+        Returns int32[n, vocab_size] for each. Raises ValueError as Session.forward does, and for
+        a session that comes twice.
         """
+        if not work:
+            return []
+        if len({id(session) for session, _, _ in work}) < len(work):
+            raise ValueError("a session comes twice in one batch")
         tokens = np.array([token for _, part, _ in work for token in part], np.int64)
         vocab = self.image.program.shape.vocab_size
         if len(tokens) and not (0 <= tokens.min() and tokens.max() < vocab):
@@ -181,6 +186,13 @@ class Session:
         context = self.engine.image.context
         if self.length + count > context:
             raise ValueError(f"{self.length} + {count} tokens exceed context {context}")
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on, where the system tells (Linux does, macOS does not)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _int32(image: Image, name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-FORMAT = 1  # raised whenever an older reader would misread the folder
+FORMAT = 1  # raised whenever an older reader would misread the folder, or golden gives new tokens
 MANIFEST = "image.json"
 ROM = "rom.bin"
 TOKENIZER = "tokenizer.json"

@@ -38,17 +38,18 @@ class ImageWriter:
         self._tensors: dict[str, dict[str, Any]] = {}
         self._matrices: dict[str, dict[str, Any]] = {}
         self._position = 0
-        self._rom: BinaryIO
+        self._rom: BinaryIO | None = None
 
     def __enter__(self) -> ImageWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        return self
+
+    def _open_rom(self) -> BinaryIO:
+        """Makes the partial folder at the first tensor: a mistyped model leaves no folders."""
+        if self._rom is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.mkdir()
             self._rom = open(self._partial / ROM, "wb")
-        except BaseException:  # __exit__ is not called then
-            shutil.rmtree(self._partial, ignore_errors=True)
-            raise
-        return self
+        return self._rom
 
     def __exit__(
         self,
@@ -57,7 +58,8 @@ class ImageWriter:
         tb: TracebackType | None,
     ) -> None:
         try:
-            self._rom.close()
+            if self._rom is not None:
+                self._rom.close()
         except OSError:
             pass  # a full disk fails here again; the first error is the one to report
         if self._partial.exists():
@@ -66,11 +68,12 @@ class ImageWriter:
     def add_tensor(self, name: str, array: np.ndarray) -> None:
         """Appends one tensor (little-endian, C order) to rom.bin and notes its hash."""
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        rom = self._open_rom()
         padding = -self._position % ALIGNMENT
-        self._rom.write(b"\0" * padding)
+        rom.write(b"\0" * padding)
         self._position += padding
         content = array.reshape(-1).view(np.uint8).data  # bytes, no copy
-        self._rom.write(content)
+        rom.write(content)
         self._tensors[name] = {
             "dtype": array.dtype.name,
             "shape": list(array.shape),
@@ -105,6 +108,7 @@ class ImageWriter:
         chip: program, context, points, constants, widths, recipe; the tensors, matrices and
         tokenizer hash are added here. provenance: what the digest does not cover (source name).
         """
+        rom = self._open_rom()
         text = json.dumps(tokenizer, sort_keys=True, ensure_ascii=False).encode()
         _write(self._partial / TOKENIZER, text)
         chip = {
@@ -118,9 +122,9 @@ class ImageWriter:
         digest = digest_of(chip)
         manifest = {"digest": digest, "chip": chip, "provenance": provenance}
         _write(self._partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-        self._rom.flush()
-        os.fsync(self._rom.fileno())
-        self._rom.close()
+        rom.flush()
+        os.fsync(rom.fileno())
+        rom.close()
         self._rename()
         return digest
 

@@ -216,3 +216,19 @@ def test_sessions_behave_the_same(folder: Path) -> None:
         np.testing.assert_array_equal(session.forward(tokens[9:15], "all"), rows)
         session.forward(tokens[15:20])
         assert session.length == 20
+
+
+def test_batches_of_nothing_and_of_the_same_session(folder: Path) -> None:
+    image = write_random_image(folder / "batch", config(num_hidden_layers=1), context=20)
+    engine = Engine(image, 1)
+    assert engine.forward_batch([]) == []
+    session, other = engine.session(), engine.session()
+    with pytest.raises(ValueError, match="a session comes twice"):
+        engine.forward_batch([(session, [1], "last"), (other, [2], "all"), (session, [3], "all")])
+    assert (session.length, other.length) == (0, 0)
+    rows = engine.forward_batch([(session, [], "all"), (other, [2, 3], "all")])
+    assert [row.shape for row in rows] == [(0, 211), (2, 211)]
+    np.testing.assert_array_equal(rows[1], Golden(image).session().forward([2, 3], "all"))
+    with pytest.raises(ValueError, match="exceed context 20"):
+        engine.forward_batch([(session, [1], "last"), (other, [5] * 19, "last")])
+    assert (session.length, other.length) == (0, 2)  # all or none

@@ -96,6 +96,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path, room: int) -
         pytest.raises(OSError, match="No space left") as caught,
         ImageWriter(tmp_path / "i") as out,
     ):
+        out.add_tensor("first", np.zeros(1, np.uint8))
         out._rom = FullDisk(out._rom, room)  # type: ignore[assignment]
         for number in range(10):
             out.add_tensor(str(number), np.zeros(1000, np.uint8))
@@ -123,8 +124,8 @@ def test_a_rom_that_cannot_be_opened_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("builtins.open", full)
-    with pytest.raises(OSError, match="No space left"), ImageWriter(tmp_path / "i"):
-        pass
+    with pytest.raises(OSError, match="No space left"), ImageWriter(tmp_path / "i") as out:
+        out.add_tensor("first", np.zeros(1, np.uint8))
     monkeypatch.undo()
     assert leftovers(tmp_path) == []
 
@@ -143,4 +144,10 @@ def test_a_matrix_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
     wrong = dataclasses.replace(matrix, scales=matrix.scales[:, :1])
     with ImageWriter(tmp_path / "i") as out:
         refused(lambda: out.add_matrix(wrong), "w: scales is uint8[4, 1]")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_build_that_writes_no_tensor_makes_no_folder(tmp_path: Path) -> None:
+    with ImageWriter(tmp_path / "new" / "i"):
+        pass
     assert leftovers(tmp_path) == []
