@@ -129,8 +129,8 @@ class Bounds:
             own = 1 << points.gain - points.norm_extra - 1  # half a unit of NORM's own rounding
             wrong = np.full_like(self._gain, (self._gain.max() >> 4) + 1 + own)
             rows = norm + _row_norm(weights, wrong, points.gain)
-            # MATVEC's first rounding: half of 2^drop, against a block of at least 2^(drop + 30 -
-            # sum_bits) in length (PRODUCT_BITS = 30), which |x g| cannot be shorter than.
+            # MATVEC's first rounding: half of 2^drop, against a block of at least 2^(drop +
+            # PRODUCT_BITS - sum_bits) in length, which |x g| cannot be shorter than.
             lost = (int(self._gain.max()) << sum_bits >> points.gain + PRODUCT_BITS) + 1
             rows = rows + lost
             return _real(matrix, rows + (rows >> 9), FRACTION)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hardcast.errors import HardcastError
 from hardcast.golden import sampler, steps
 from hardcast.golden.steps import Normed, Weights
 from hardcast.image import Image
+from hardcast.numerics import tables
 from hardcast.numerics.blocks import (
     HEAD_BITS,
     HEAD_MAGNITUDE_BITS,
@@ -27,6 +29,9 @@ class Golden:
 
     def __init__(self, image: Image) -> None:
         self.image = image
+        for name, build_table in tables.TABLES.items():  # the steps use those of numerics
+            if not np.array_equal(image.tensor(name), build_table()):
+                raise HardcastError(f"{image.path}: table {name} is not this Hardcast's")
         self._weights: dict[str, Weights] = {}
 
     def session(self) -> Session:
