@@ -76,6 +76,7 @@ def run_logged(command: list[str], log: Path, what: str, bars: Bars) -> None:
         lines = [x.strip() for x in log.read_text("utf-8").splitlines() if x.strip()]
         telling = [x for x in lines if re.search("error|fail", x, re.IGNORECASE)] or lines or ["?"]
         raise HardcastError(f"{what}: {Path(command[0]).name} failed: {telling[-1][:300]}")
+    bars(what, 1, 1)
 
 
 def find_program(name: str) -> str | None:

@@ -20,6 +20,7 @@ struct Nibbles {
 
     __m256i low(int j, int h) const { return codes[2 * j][h]; }
     __m256i high(int j, int h) const { return codes[2 * j + 1][h]; }
+    void prefetch(int) const {}
     __m256i scale(int g, int h) const { return factors.scale[g][h]; }
     __m256i biased(__m256i p, int h, __m256i pair) const { return factors.biased(p, h, pair); }
   };
@@ -69,6 +70,7 @@ struct Nibbles {
     __m256i high(int, int h) const {
       return _mm256_and_si256(_mm256_srli_epi16(both[h], 4), _mm256_set1_epi8(15));
     }
+    void prefetch(int j) const { prefetch_ahead(record.codes + 64 * j); }
     __m256i scale(int g, int h) const { return record.scale_pairs(g, h); }
     __m256i biased(__m256i p, int h, __m256i pair) const { return record.biased(p, h, pair); }
   };
@@ -112,6 +114,8 @@ struct Nibbles {
             accumulate16(sum[1][n], product1);
           }
         }
+        source.prefetch(j);
+        if (j == 7) source.prefetch(8);  // scales and offsets
         const __m256i high0 = source.high(j, 0), high1 = source.high(j, 1);
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) {

@@ -67,6 +67,7 @@ struct Words {
         if (q % 2 != 0) bytes = _mm256_srli_epi16(bytes, 4);
         bytes = _mm256_and_si256(bytes, _mm256_set1_epi8(15));
       } else {
+        if (h == 0) prefetch_ahead(codes + 64 * q);
         bytes = load(codes + 64 * q + 32 * h);
       }
       const __m256i none = _mm256_setzero_si256();
