@@ -19,7 +19,7 @@ from hardcast.errors import HardcastError
 from hardcast.golden import bounds
 from hardcast.golden.bounds import Bounds
 from hardcast.image.writer import ImageWriter
-from hardcast.models.common import checkpoint_name
+from hardcast.models.common import ACTIVATION_BITS, HEAD_ACTIVATION_BITS, checkpoint_name
 from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
 from hardcast.program import step as kinds
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int | None], None]
 
 LOG2_E = 1.4426950408889634  # exp is computed as a power of two: q carries the factor
 DEFAULT_CONTEXT = 8192  # positions of KV cache, unless the model has fewer or the user says
-HEAD_EXTRA_BITS = 2  # the head's input is this much wider: half of int8's loss is there
+HEAD_EXTRA_BITS = HEAD_ACTIVATION_BITS - ACTIVATION_BITS  # at any width, as models/ says why
 ACTIVATION_BITS_RANGE = range(8, 16)
 GAIN_BITS = 24  # of a norm's integer gain: times an int32 residual it fits int64 with room
 BIAS_BITS = 20  # of a bias in whole units: at its binary point it fits int32

@@ -183,6 +183,7 @@ class Session:
         self.cache.truncate(length)
 
     def check_room(self, count: int) -> None:
+        """Raises ValueError unless `count` more tokens fit the context."""
         context = self.engine.image.context
         if self.length + count > context:
             raise ValueError(f"{self.length} + {count} tokens exceed context {context}")

@@ -35,6 +35,7 @@ class Golden:
         self._weights: dict[str, Weights] = {}
 
     def session(self) -> Session:
+        """An empty context."""
         return Session(self)
 
     def sample(self, logits: np.ndarray, settings: SamplerSettings, position: int) -> int:
@@ -53,7 +54,8 @@ class Golden:
             )
         return self._weights[name]
 
-    def table(self, name: str) -> np.ndarray:
+    def tensor(self, name: str) -> np.ndarray:
+        """A table, gain or bias as int64, in its stored shape."""
         return self.image.tensor(name).astype(np.int64)
 
 
@@ -119,18 +121,18 @@ class _Pass:
                 weights = self.golden.weights(step.matrix)
                 self.buffers[step.dst] = steps.embed(weights, self.tokens, points.residual)
             case kinds.Norm():
-                gain, epsilon = self.golden.table(step.gain), self.image.constants["norm_epsilon"]
+                gain, epsilon = self.golden.tensor(step.gain), self.image.constants["norm_epsilon"]
                 self.buffers[step.dst] = steps.norm(
                     self.ints(step.src), gain, epsilon, points, step.activation_bits
                 )
             case kinds.HeadNorm():
-                gain, epsilon = self.golden.table(step.gain), self.image.constants["head_epsilon"]
+                gain, epsilon = self.golden.tensor(step.gain), self.image.constants["head_epsilon"]
                 x = self.ints(step.buffer)
                 self.buffers[step.buffer] = steps.head_norm(x, gain, epsilon, points)
             case kinds.Matvec():
                 self.buffers[step.dst] = self._matvec(step)
             case kinds.Rope():
-                coarse, fine = self.golden.table("rope_coarse"), self.golden.table("rope_fine")
+                coarse, fine = self.golden.tensor("rope_coarse"), self.golden.tensor("rope_fine")
                 x = self.ints(step.buffer)
                 turned = steps.rope(x, self.positions, coarse, fine, points)
                 self.buffers[step.buffer] = self._head_blocks(turned)
@@ -143,7 +145,7 @@ class _Pass:
                 self.buffers[step.dst] = quantize_blocks(a, step.activation_bits)
             case kinds.GateMul():
                 g, u = self.ints(step.gate), self.ints(step.up)
-                f = steps.gate_mul(g, u, self.golden.table(step.table), points)
+                f = steps.gate_mul(g, u, self.golden.tensor(step.table), points)
                 self.buffers[step.dst] = quantize_blocks(f, step.activation_bits)
             case kinds.Add():
                 self.buffers[step.dst] = steps.add(self.ints(step.dst), self.ints(step.src))
@@ -172,7 +174,7 @@ class _Pass:
         if step.dst == "logits":  # only the rows that were asked for
             src = _last_rows(src, self.wanted)
         weights = self.golden.weights(step.matrix)
-        bias = None if step.bias is None else self.golden.table(step.bias)
+        bias = None if step.bias is None else self.golden.tensor(step.bias)
         return steps.matvec(weights, src, point_in, point_out, bias)
 
     def _attend(self, step: kinds.Attend) -> np.ndarray:

@@ -118,6 +118,7 @@ def check_points(points: Points) -> None:
 
 
 def check_constants(constants: Any) -> None:
+    """The norms' epsilons are there, and small enough for a sum of squares to stay exact."""
     need(isinstance(constants, dict), "constants is no object")
     for name in ("norm_epsilon", "head_epsilon"):
         integer(constants[name], 0, EPSILON_LIMIT, name)

@@ -41,6 +41,7 @@ class Matrix:
 
     @property
     def groups(self) -> int:
+        """Groups in a row; the last one may be short."""
         return -(-self.in_features // self.group_size)
 
     @property

@@ -81,6 +81,7 @@ class Image:
         return flat.reshape(shape)
 
     def has(self, name: str) -> bool:
+        """Whether there is a tensor of that full name."""
         return name in self._tensors
 
     def matrix(self, name: str, mapped: bool = True) -> Matrix:

@@ -43,7 +43,9 @@ class Architecture(Protocol):
         config: ModelConfig,
         activation_bits: int = ACTIVATION_BITS,
         head_activation_bits: int = HEAD_ACTIVATION_BITS,
-    ) -> Program: ...
+    ) -> Program:
+        """One token's forward pass; see `common.decoder_program`."""
+        ...
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Published model sizes by name (shapes.toml): a chip can be priced before a checkpoint is fetched.
+"""Published model sizes by name (shapes.toml): a chip can be sized before a checkpoint is fetched.
 
 A helper of this room, not an architecture.
 """

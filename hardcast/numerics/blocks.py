@@ -18,7 +18,7 @@ HEAD_MAGNITUDE_BITS = 22  # of q, k and v: their exponent is at most 15, 4 bits 
 class Blocks:
     """A block-quantised vector for each of T tokens.
 
-    codes: int64[T, n], |code| < 2^(bits-1); exponents: int64[T, blocks].
+    codes: int64[T, n] in -2^(bits-1) .. 2^(bits-1) - 1; exponents: int64[T, blocks].
     The integer that a code stands for is code << exponent of its block (`values`).
     """
 

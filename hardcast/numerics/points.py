@@ -27,4 +27,5 @@ class Points:
     logits: int = 10
 
     def to_json(self) -> dict[str, int]:
+        """What the image stores: name -> fraction bits."""
         return asdict(self)

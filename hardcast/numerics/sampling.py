@@ -30,6 +30,7 @@ class SamplerSettings:
 
     @property
     def greedy(self) -> bool:
+        """Whether the largest logit is taken as it is."""
         return self.inverse_temperature == 0
 
     @property

@@ -6,7 +6,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hardcast.errors import HardcastError
-from hardcast.program.step import KINDS, Attend, Embed, GateMul, KvWrite, Matvec, Step
+from hardcast.program.step import (
+    KINDS,
+    Add,
+    Attend,
+    Embed,
+    GateMul,
+    HeadNorm,
+    KvWrite,
+    Matvec,
+    Norm,
+    Rope,
+    Sample,
+    Step,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Program:
     steps: tuple[Step, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """What the image stores; `from_json` is the inverse."""
         steps = [{"step": type(s).__name__, **asdict(s)} for s in self.steps]
         return {"architecture": self.architecture, "shape": asdict(self.shape), "steps": steps}
 
@@ -74,15 +88,6 @@ class Program:
             elif isinstance(step, Matvec):
                 found[step.matrix] = (self.shape.width(step.dst), self.shape.width(step.src))
         return found
-
-    def activation_bits(self, buffer: str) -> int:
-        """Widest activation that any step quantises into `buffer`."""
-        bits = [
-            s.activation_bits
-            for s in self.steps
-            if hasattr(s, "activation_bits") and getattr(s, "dst", "") == buffer
-        ]
-        return max(bits, default=8)
 
     def listing(self) -> str:
         """One line a step, for people."""
@@ -122,19 +127,17 @@ def reads_writes(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
     match step:
         case Embed():
             return (), (step.dst,)
-        case Matvec():
+        case Norm() | Matvec():
             return (step.src,), (step.dst,)
+        case HeadNorm() | Rope():
+            return (step.buffer,), (step.buffer,)
+        case KvWrite():
+            return ("k", "v"), ("kv",)
         case Attend():
             return ("q", "kv"), (step.dst,)
         case GateMul():
             return (step.gate, step.up), (step.dst,)
-    name = type(step).__name__
-    if name == "KvWrite":
-        return ("k", "v"), ("kv",)
-    if name in ("HeadNorm", "Rope"):
-        return (step.buffer,), (step.buffer,)  # type: ignore[union-attr]
-    if name == "Norm":
-        return (step.src,), (step.dst,)  # type: ignore[union-attr]
-    if name == "Add":
-        return (step.src, step.dst), (step.dst,)  # type: ignore[union-attr]
-    return (step.src,), ("token",)  # type: ignore[union-attr]
+        case Add():
+            return (step.src, step.dst), (step.dst,)
+        case Sample():
+            return (step.src,), ("token",)

@@ -1,8 +1,8 @@
 """The kinds of step a chip can run. A program is a tuple of these, in order.
 
-Every executor (golden, engine, RTL, cycle model) interprets the same dataclasses. A step names its
-operands: `src`/`dst` are buffers of one token, `matrix`, `gain`, `bias` are names of tensors in the
-image. Binary points are properties of the image (numerics/points.py), not of a step.
+Every executor (golden, engine; later RTL and the cycle model) interprets the same dataclasses. A
+step names its operands: `src`/`dst` are buffers of one token, `matrix`, `gain`, `bias` are names of
+tensors in the image. Binary points are properties of the image (numerics/points.py), not of a step.
 
 Buffers and what they hold (T tokens):
     x        residual stream, int32[T, hidden_size]
@@ -97,7 +97,7 @@ class GateMul:
 
 @dataclass(frozen=True)
 class Add:
-    """dst += src in int32; no rounding, no saturation."""
+    """dst += src, saturated to int32 element by element; no rounding."""
 
     src: str = "y"
     dst: str = "x"

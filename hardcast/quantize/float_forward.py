@@ -1,8 +1,8 @@
 """The float forward pass: a program's steps in real numbers. The baseline that the chip is held to.
 
 It interprets the same steps as golden does, with float32 activations (RMS and angles in float64),
-so it serves every architecture, and calibration and evaluation can compare step by step. Memory is
-bounded: attention works on blocks of queries, and weights are fetched when a step reads them.
+so it serves every architecture. Memory is bounded: attention works on blocks of queries, and
+weights are fetched when a step reads them.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def from_grid4(
     """A 4-bit grid whose codes are kept exactly.
 
     codes: uint8[out, in] in 0..15; scale, minimum: float[out, groups]; factor multiplies every
-    weight (sqrt(n) of a norm, log2(e)/sqrt(head_dim) of the scores).
+    weight (log2(e)/sqrt(head_dim) in q_proj, 1 elsewhere).
     Rounding: s, m to nearest multiple of the row's unit.
     """
     negative = scale < 0  # Q4_0 stores scales of either sign: turn the codes round

@@ -101,11 +101,6 @@ class Tokenizer:
         text = self._text(token)
         return _spelled(text) if self._byte_level else _piece(text)
 
-    def token_id(self, text: str) -> int | None:
-        """The id of a token by its exact text, such as `<|im_end|>`; None if there is none."""
-        token = self._backend.token_to_id(text)
-        return None if token is None else int(token)
-
     def chat_prompt(
         self, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **extra: Any
     ) -> str:

@@ -1,4 +1,4 @@
-// 4-bit codes and 8-bit inputs: the kernel of decode and prefill. Included by kernels_avx2.cpp only.
+// 4-bit codes and 8-bit inputs: the kernel of decode and prefill. Only for kernels_avx2.cpp.
 //
 // vpmaddubsw gives int16 sums of two products, each |2 * 15 * 128| <= 3840; the 8 of a group of 32
 // columns add up to 30720 < 2^15, so a whole group stays in int16 and one vpmaddwd by

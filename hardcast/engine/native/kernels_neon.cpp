@@ -1,4 +1,4 @@
-// Armv8.2 dot product (SDOT): a q register holds 4 rows x 4 columns (Neoverse, Apple M, Cortex-A76).
+// Armv8.2 dot product (SDOT): a q register holds 4 rows x 4 columns (Neoverse, Apple M, A76 on).
 
 #include <arm_neon.h>
 

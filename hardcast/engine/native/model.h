@@ -11,7 +11,7 @@
 
 namespace hardcast {
 
-// golden/steps.py states what these mean; test_engine checks that they agree.
+// golden/steps.py states what these mean; tests/agreement holds the two equal.
 constexpr int kRsqrtFraction = 31;
 constexpr int kProductBits = 37;
 constexpr int kMixBits = 13;

@@ -1,8 +1,9 @@
 // A fixed team of threads for short parallel regions (a layer's matrix product takes ~100 us).
 //
-// Waiting spins for a few microseconds, then yields the core, then sleeps: the first keeps decode
-// fast, the second keeps it alive when there are more threads than free cores, and the last lets
-// an idle engine cost nothing. The calling thread is worker 0, so a pool of 1 starts no thread.
+// Waiting spins for some 20 microseconds, then yields the core for 3 ms, then sleeps: the first
+// keeps decode fast, the second spans the caller's work between two tokens and leaves the core to
+// others where threads outnumber cores, and the last lets an idle engine cost nothing. The calling
+// thread is worker 0, so a pool of 1 starts no thread.
 
 #pragma once
 
