@@ -3,7 +3,6 @@
 import numpy as np
 
 class Arena:
-    used: int
     def __init__(self, bytes: int) -> None: ...
 
 class PackedMatrix:
@@ -17,7 +16,6 @@ class PackedMatrix:
 
 class KvCache:
     length: int
-    bytes: int
     def truncate(self, length: int) -> None: ...
 
 class NativeEngine:

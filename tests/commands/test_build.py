@@ -120,6 +120,14 @@ def test_no_such_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert leftovers(tmp_path) == []
 
 
+def test_a_truncated_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = tiny.write_gguf(tmp_path / "whole.gguf", "llama", quant="Q4_1")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(whole.read_bytes()[:-1000])
+    assert "broken.gguf" in failed(["build", str(broken), "-o", str(tmp_path / "i")], capsys)
+    assert leftovers(tmp_path) == ["broken.gguf", "whole.gguf"]
+
+
 def test_an_image_is_replaced_only_with_force(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,15 +67,15 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   int16_t* const wide_q = scratch.wide_q.data();
   for (int d = 0; d < dim; ++d) wide_q[d] = q[d];
 
-  dot_rows(wide_q, stored.keys.data() + start * dim, dim, rows, terms);
+  dot_rows(model.path->avx2, wide_q, stored.keys.data() + start * dim, dim, rows, terms);
   const uint8_t* const key_exponents = stored.key_exponents.data() + start;
   const int score_shift = 2 * points.rope - points.score;
   const int64_t largest =
       score_rows(terms, key_exponents, q_exponent, score_shift, rows, scores);
   const int64_t z = softmax_terms(model.exp2.data(), scores, largest, rows, terms);
   int64_t* const total = scratch.total.data();
-  weighted_sum(terms, stored.value_exponents.data() + start, stored.values.data() + start * dim,
-               dim, rows, scratch.pairs, total);
+  weighted_sum(model.path->avx2, terms, stored.value_exponents.data() + start,
+               stored.values.data() + start * dim, dim, rows, scratch.pairs, total);
   const int b = bit_length(static_cast<uint64_t>(z));
   const int64_t reciprocal =
       model.reciprocal[(z >> (b - 1 - kReciprocalBits)) & ((1 << kReciprocalBits) - 1)];

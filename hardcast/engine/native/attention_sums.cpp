@@ -17,7 +17,6 @@ constexpr int kMostShift = kWeightShift + 8;
 // A pair's products are added in int32 for as long as this budget proves that they fit.
 constexpr int64_t kBudget = int64_t{1} << 31;
 
-using DotRows = void (*)(const int16_t* q, const int8_t* keys, int dim, int rows, int32_t* dots);
 using AddPairs = void (*)(const RowPair* pairs, int count, const int8_t* values, int dim, int base,
                           int64_t* total);
 
@@ -131,29 +130,28 @@ __attribute__((target("avx2"))) void add_pairs_avx2(const RowPair* pairs, int co
   add_columns(pairs, count, values, first, dim, base, total);
 }
 
-const bool kHasAvx2 = __builtin_cpu_supports("avx2");
-const DotRows kDotRows = kHasAvx2 ? dot_rows_avx2 : dot_rows_portably;
-const AddPairs kAddPairs = kHasAvx2 ? add_pairs_avx2 : add_pairs_portably;
 #else
-const DotRows kDotRows = dot_rows_portably;
-const AddPairs kAddPairs = add_pairs_portably;
+void (*const dot_rows_avx2)(const int16_t*, const int8_t*, int, int, int32_t*) = dot_rows_portably;
+const AddPairs add_pairs_avx2 = add_pairs_portably;
 #endif
 
 }  // namespace
 
-void dot_rows(const int16_t* q, const int8_t* keys, int dim, int rows, int32_t* dots) {
-  kDotRows(q, keys, dim, rows, dots);
+void dot_rows(bool avx2, const int16_t* q, const int8_t* keys, int dim, int rows,
+              int32_t* dots) {
+  (avx2 ? dot_rows_avx2 : dot_rows_portably)(q, keys, dim, rows, dots);
 }
 
-void weighted_sum(const int32_t* p, const uint8_t* exponents, const int8_t* values, int dim,
-                  int rows, std::vector<RowPair>& pairs, int64_t* total) {
+void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const int8_t* values,
+                  int dim, int rows, std::vector<RowPair>& pairs, int64_t* total) {
   std::fill_n(total, dim, 0);
   const int base = rows > 0 ? *std::min_element(exponents, exponents + rows) : 0;
   pairs.clear();
   int64_t spent = 0;
   bool open = false;  // the last pair still lacks its second row
+  const AddPairs add_pairs = avx2 ? add_pairs_avx2 : add_pairs_portably;
   const auto flush = [&] {
-    kAddPairs(pairs.data(), static_cast<int>(pairs.size()), values, dim, base, total);
+    add_pairs(pairs.data(), static_cast<int>(pairs.size()), values, dim, base, total);
     pairs.clear();
     spent = 0;
     open = false;

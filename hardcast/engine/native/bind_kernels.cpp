@@ -192,8 +192,7 @@ void bind_kernels(nb::module_& module) {
         return nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(out, 1, shape, owner);
       }, "row"_a, "int32[in_features]: scale * value + offset of one row.");
   nb::class_<Arena>(module, "Arena")
-      .def(nb::init<size_t>(), "bytes"_a)
-      .def_prop_ro("used", &Arena::used);
+      .def(nb::init<size_t>(), "bytes"_a);
   module.def("packed_bytes", packed_bytes_of, "rows"_a, "cols"_a, "planes"_a, "codebook"_a,
              "bits"_a, "has_offsets"_a, "What pack() takes from an arena for such a matrix.");
   module.def("pack", pack_arrays, "codes"_a, "codebook"_a, "bits"_a, "in_features"_a,

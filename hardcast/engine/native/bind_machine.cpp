@@ -105,7 +105,7 @@ struct NativeEngine {
         {"reciprocal", {&model.reciprocal, 256}}, {"sigmoid", {&model.sigmoid, 65}},
         {"log2", {&model.log2, 257}},       {"tail", {&model.tail, 257}}};
     const auto found = tables.find(name);
-    if (found == tables.end()) return;  // a table of a step kind that this program lacks
+    if (found == tables.end()) throw std::invalid_argument("the engine has no table " + name);
     if (values.size() != found->second.second) throw std::invalid_argument(name + ": table size");
     *found->second.first = padded(values, values.size());
     if (name == "sigmoid") model.sigmoid.push_back(model.sigmoid.back());  // |g| = 8 exactly
@@ -206,7 +206,6 @@ struct NativeEngine {
 void bind_machine(nb::module_& module) {
   nb::class_<KvCache>(module, "KvCache")
       .def_ro("length", &KvCache::length)
-      .def_prop_ro("bytes", &KvCache::bytes)
       .def("truncate", [](KvCache& cache, int length) {
         if (length < 0 || length > cache.length) {
           throw std::invalid_argument("cannot truncate to " + std::to_string(length));

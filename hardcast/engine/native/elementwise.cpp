@@ -37,7 +37,8 @@ HARDCAST_CLONES void silu_times(const Points& p, const int32_t* table, const int
     const int64_t wide = g[i] < 0 ? -static_cast<int64_t>(g[i]) : g[i];
     const int32_t size = static_cast<int32_t>(wide < most ? wide : most);
     const int32_t index = size >> entry_bits, rest = size & ((1 << entry_bits) - 1);
-    int32_t t = table[index] + (((table[index + 1] - table[index]) * rest + entry_half) >> entry_bits);
+    const int32_t step = table[index + 1] - table[index];
+    int32_t t = table[index] + ((step * rest + entry_half) >> entry_bits);
     t = g[i] < 0 ? (1 << kSigmoidBits) - t : t;
     const int64_t silu = rs(static_cast<int64_t>(g[i]) * t, silu_shift);
     f[i] = rs(silu * u[i], f_shift);
@@ -48,8 +49,9 @@ HARDCAST_CLONES void silu_times(const Points& p, const int32_t* table, const int
 
 void rope_angles(const Model& model, int position, int32_t* cosine, int32_t* sine) {
   const int half = model.shape.head_dim / 2;
-  const int16_t* coarse = model.rope_coarse.data() + static_cast<size_t>(position / kFine) * half * 2;
-  const int16_t* fine = model.rope_fine.data() + static_cast<size_t>(position % kFine) * half * 2;
+  const size_t row = static_cast<size_t>(half) * 2;
+  const int16_t* const coarse = model.rope_coarse.data() + position / kFine * row;
+  const int16_t* const fine = model.rope_fine.data() + position % kFine * row;
   for (int i = 0; i < half; ++i) {
     const int64_t cc = coarse[2 * i], sc = coarse[2 * i + 1];
     const int64_t cf = fine[2 * i], sf = fine[2 * i + 1];

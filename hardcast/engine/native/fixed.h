@@ -36,9 +36,6 @@ inline int32_t saturate32(int64_t x) {
 
 inline int bit_length(uint64_t x) { return x == 0 ? 0 : 64 - __builtin_clzll(x); }
 
-// Bits of x, or of -x-1 when x is negative: what the block quantiser ORs together.
-inline uint64_t ones_magnitude(int64_t x) { return static_cast<uint64_t>(x ^ (x >> 63)); }
-
 // Exponent of a block whose magnitudes OR to `all`, for codes of `bits` bits.
 inline int block_exponent(uint64_t all, int bits) {
   const int excess = bit_length(all) - (bits - 1);

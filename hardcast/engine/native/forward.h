@@ -31,7 +31,6 @@ class Machine {
   // the wanted rows, in order: int32[wanted][vocab_size]. Caches must have room (reserve).
   void forward(const std::vector<Row>& rows, int32_t* logits);
 
-  int threads() const { return pool_.threads(); }
 
  private:
   void prepare(const std::vector<Row>& rows);

@@ -41,6 +41,7 @@ struct Path {
   const char* name;
   void (*multiply)(const PackedMatrix& matrix, const Activations& activations, int tile_begin,
                    int tile_end, Sink sink);
+  bool avx2 = false;  // attention's sums and MATVEC's rounding may use AVX2 too
 };
 
 // What this CPU and operating system can run, fastest first; "portable" is always the last.

@@ -23,6 +23,6 @@ void multiply(const PackedMatrix& matrix, const Activations& x, int begin, int e
 
 }  // namespace
 
-const Path kAvx2{"avx2", multiply};
+const Path kAvx2{"avx2", multiply, true};
 
 }  // namespace hardcast

@@ -78,6 +78,6 @@ struct ZmmVector {
 
 }  // namespace
 
-const Path kAvx512Vnni{"avx512vnni", dot_multiply<ZmmVector>};
+const Path kAvx512Vnni{"avx512vnni", dot_multiply<ZmmVector>, true};
 
 }  // namespace hardcast

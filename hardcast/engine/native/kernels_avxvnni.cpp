@@ -75,6 +75,6 @@ struct YmmVector {
 
 }  // namespace
 
-const Path kAvxVnni{"avxvnni", dot_multiply<YmmVector>};
+const Path kAvxVnni{"avxvnni", dot_multiply<YmmVector>, true};
 
 }  // namespace hardcast

@@ -31,10 +31,6 @@ class KvCache {
   }
   Layer& layer(int index) { return layers_[index]; }
   const Layer& layer(int index) const { return layers_[index]; }
-  int head_dim() const { return dim_; }
-  size_t bytes() const {
-    return layers_.size() * 2 * static_cast<size_t>(heads_) * capacity_ * (dim_ + 1);
-  }
 
  private:
   int heads_, dim_, context_, capacity_ = 0;

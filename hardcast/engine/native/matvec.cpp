@@ -76,10 +76,8 @@ __attribute__((target("avx2"))) void finish_tile_avx2(const int64_t* sums,
   }
 }
 
-const FinishTile kFinishCommon =
-    __builtin_cpu_supports("avx2") ? finish_tile_avx2 : finish_tile;
 #else
-const FinishTile kFinishCommon = finish_tile;
+const FinishTile finish_tile_avx2 = finish_tile;
 #endif
 
 }  // namespace
@@ -98,7 +96,7 @@ void matvec(const Model& model, const Matrix& matrix, const Activations& x,
       const int scale = point_in + s.fraction - drop - point_out;
       const bool common =
           matrix.least_shift + scale >= 0 && matrix.most_shift + scale <= kMostShift;
-      const FinishTile finish = common ? kFinishCommon : finish_tile;
+      const FinishTile finish = common && model.path->avx2 ? finish_tile_avx2 : finish_tile;
       int32_t* const to = out + static_cast<size_t>(token_begin + t) * rows + first;
       int32_t y[kTileRows];  // a last, short tile must not write past its rows
       finish(sums + t * kTileRows, matrix.multiplier.data() + first, matrix.shift.data() + first,

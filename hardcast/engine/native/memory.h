@@ -20,8 +20,6 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   uint8_t* take(size_t bytes);  // throws std::bad_alloc when the region is full
-  size_t used() const { return used_; }
-  size_t capacity() const { return capacity_; }
 
  private:
   uint8_t* base_ = nullptr;

@@ -23,8 +23,8 @@ enum class StepKind : uint8_t {
 enum class Buffer : uint8_t { kX, kH, kQ, kK, kV, kA, kG, kU, kF, kY, kLogits };
 
 struct Points {
-  int residual = 0, gain = 0, norm_extra = 0, normed = 0, qk = 0, rope = 0, score = 0, v = 0, a = 0, gate = 0,
-      silu = 0, f = 0, logits = 0;
+  int residual = 0, gain = 0, norm_extra = 0, normed = 0, qk = 0, rope = 0, score = 0, v = 0,
+      a = 0, gate = 0, silu = 0, f = 0, logits = 0;
 };
 
 struct Shape {

@@ -1,0 +1,50 @@
+"""What the integers cost the real model, on text that no build has seen: `make verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hardcast import flow, models
+from hardcast.checkpoint import open_checkpoint
+from hardcast.engine import Engine
+from hardcast.evaluate.perplexity import Perplexity, measure
+from hardcast.image import open_image
+from hardcast.models import checkpoint_name
+from hardcast.quantize.float_forward import FloatModel
+from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from tests.real_model import smollm2
+
+pytestmark = pytest.mark.verify
+
+DOCS = Path(__file__).parents[2] / "docs"
+WINDOWS = 8
+
+
+def perplexity(folder: Path, bits: int) -> Perplexity:
+    """The chip against the float model on this project's own documentation: English prose."""
+    checkpoint = open_checkpoint(smollm2())
+    image_path = folder / f"{bits}.image"
+    flow.build(str(checkpoint.path), image_path, activation_bits=bits)
+    image = open_image(image_path)
+    program = models.build_program(checkpoint.config)
+    reference = FloatModel(
+        program,
+        checkpoint.config,
+        lambda name: checkpoint.tensor(checkpoint_name(name)),
+        cache=True,
+    )
+    text = "\n".join(page.read_text("utf-8") for page in sorted(DOCS.rglob("*.md")))
+    ids = Tokenizer(TokenizerSpec.from_json(image.tokenizer_json())).encode(text)
+    return measure(Engine(image), ids, reference=reference, windows=WINDOWS)
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.02), (10, 0.005)])
+def test_perplexity_stays_near_the_float_models(tmp_path: Path, bits: int, most: float) -> None:
+    """8-bit activations within 2 %; with 10 bits within 0.5 %: nothing else loses anything."""
+    result = perplexity(tmp_path, bits)
+    print(f"{bits} bits: {result}")
+    assert result.tokens == WINDOWS * 511
+    assert result.increase is not None and abs(result.increase) < most
+    assert result.top1_agreement is not None and result.top1_agreement > 0.9
