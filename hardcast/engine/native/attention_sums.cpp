@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fixed.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -13,7 +15,7 @@ namespace {
 // A weight p << k is carried as (p << min(k, 3)) * 2^rest: p < 2^12 keeps it in int16, and the rest
 // goes to the value, whose 8 bits have room for 8 more.
 constexpr int kWeightShift = 3;
-constexpr int kMostShift = kWeightShift + 8;
+constexpr int kMostValueShift = kWeightShift + 8;  // of a row beyond the least exponent
 // A pair's products are added in int32 for as long as this budget proves that they fit.
 constexpr int64_t kBudget = int64_t{1} << 31;
 
@@ -135,6 +137,39 @@ void (*const dot_rows_avx2)(const int16_t*, const int8_t*, int, int, int32_t*) =
 const AddPairs add_pairs_avx2 = add_pairs_portably;
 #endif
 
+// Whether one run of pairs can take all rows within the budget.
+HARDCAST_CLONES bool fits_one_run(const int32_t* p, const uint8_t* exponents, int base, int rows) {
+  int most = 0;
+  int64_t cost = 0;
+  for (int i = 0; i < rows; ++i) {
+    const int shift = exponents[i] - base;
+    most = shift > most ? shift : most;
+    cost += (static_cast<int64_t>(p[i]) << shift) << 7;  // |value| <= 2^7
+  }
+  return most <= kMostValueShift && cost < kBudget;
+}
+
+// Pairs of neighbouring rows, zeros and all: no branch a row. A last odd row is paired with itself
+// at weight 0.
+void pair_neighbours(const int32_t* p, const uint8_t* exponents, int base, int rows,
+                     std::vector<RowPair>& pairs) {
+  pairs.resize((rows + 1) / 2);
+  for (int i = 0; i < rows; ++i) {
+    RowPair& pair = pairs[i / 2];
+    const int shift = exponents[i] - base;
+    const int carried = std::min(shift, kWeightShift);
+    pair.row[i % 2] = i;
+    pair.shift[i % 2] = shift - carried;
+    pair.weight[i % 2] = static_cast<int16_t>(p[i] << carried);
+  }
+  if (rows % 2 != 0) {
+    RowPair& last = pairs.back();
+    last.row[1] = last.row[0];
+    last.shift[1] = 0;
+    last.weight[1] = 0;
+  }
+}
+
 }  // namespace
 
 void dot_rows(bool avx2, const int16_t* q, const int8_t* keys, int dim, int rows,
@@ -145,11 +180,16 @@ void dot_rows(bool avx2, const int16_t* q, const int8_t* keys, int dim, int rows
 void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const int8_t* values,
                   int dim, int rows, std::vector<RowPair>& pairs, int64_t* total) {
   std::fill_n(total, dim, 0);
+  const AddPairs add_pairs = avx2 ? add_pairs_avx2 : add_pairs_portably;
   const int base = rows > 0 ? *std::min_element(exponents, exponents + rows) : 0;
+  if (fits_one_run(p, exponents, base, rows)) {
+    pair_neighbours(p, exponents, base, rows, pairs);
+    add_pairs(pairs.data(), static_cast<int>(pairs.size()), values, dim, base, total);
+    return;
+  }
   pairs.clear();
   int64_t spent = 0;
   bool open = false;  // the last pair still lacks its second row
-  const AddPairs add_pairs = avx2 ? add_pairs_avx2 : add_pairs_portably;
   const auto flush = [&] {
     add_pairs(pairs.data(), static_cast<int>(pairs.size()), values, dim, base, total);
     pairs.clear();
@@ -160,7 +200,7 @@ void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const i
     if (p[i] == 0) continue;
     const int shift = exponents[i] - base;
     const int64_t cost = static_cast<int64_t>(p[i]) << shift << 7;  // |value| <= 2^7
-    if (shift > kMostShift || cost >= kBudget) {
+    if (shift > kMostValueShift || cost >= kBudget) {
       const int64_t weight = static_cast<int64_t>(p[i]) << exponents[i];
       const int8_t* const row = values + static_cast<size_t>(i) * dim;
       for (int d = 0; d < dim; ++d) total[d] += weight * row[d];
