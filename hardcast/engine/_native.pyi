@@ -73,6 +73,9 @@ def matmul(
     path: str = "",
     threads: int = 1,
 ) -> np.ndarray: ...
+def weighted_sum(
+    p: np.ndarray, exponents: np.ndarray, values: np.ndarray, path: str = ""
+) -> np.ndarray: ...
 def time_products(
     matrices: list[PackedMatrix],
     bits: list[int],

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "attention_sums.h"
 #include "bindings.h"
 #include "kernels.h"
 #include "pool.h"
@@ -128,6 +129,25 @@ nb::ndarray<nb::numpy, int64_t, nb::ndim<2>> matmul(const PackedMatrix& matrix,
   return nb::ndarray<nb::numpy, int64_t, nb::ndim<2>>(out, 2, shape, owner);
 }
 
+// total[d] = sum over rows of (p << exponent) * value[d]: attention's second sum, for tests.
+nb::ndarray<nb::numpy, int64_t, nb::ndim<1>> weighted_sum_of(Array<int32_t, 1> p,
+                                                             Array<uint8_t, 1> exponents,
+                                                             Array<int8_t, 2> values,
+                                                             const std::string& path_name) {
+  const Path& path = find_path(path_name);
+  const size_t rows = p.size(), dim = values.shape(1);
+  if (exponents.size() != rows || values.shape(0) != rows) {
+    throw std::invalid_argument("weighted_sum: one term and one exponent a row");
+  }
+  int64_t* const out = new int64_t[dim ? dim : 1];
+  nb::capsule owner(out, [](void* o) noexcept { delete[] static_cast<int64_t*>(o); });
+  std::vector<RowPair> pairs;
+  weighted_sum(path.avx2, p.data(), exponents.data(), values.data(), static_cast<int>(dim),
+               static_cast<int>(rows), pairs, out);
+  const size_t shape[1] = {dim};
+  return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(out, 1, shape, owner);
+}
+
 // Seconds of each of `rounds` passes over all matrices (one token's products, or a prompt's), each
 // thread taking its share of every matrix, with a barrier after each as in a real token.
 std::vector<double> time_products(const std::vector<const PackedMatrix*>& matrices,
@@ -202,6 +222,8 @@ void bind_kernels(nb::module_& module) {
   module.def("matmul", matmul, "matrix"_a, "x"_a, "exponents"_a, "bits"_a = 8, "path"_a = "",
              "threads"_a = 1,
              "int64[tokens, out]: exact sums of x int16[tokens, in] << exponents per block of 64.");
+  module.def("weighted_sum", weighted_sum_of, "p"_a, "exponents"_a, "values"_a, "path"_a = "",
+             "int64[dim]: sum of (p << exponent) * values over rows; p < 2^12, exponents 0..15.");
   module.def("time_products", time_products, "matrices"_a, "bits"_a, "tokens"_a = 1,
              "threads"_a = 1, "rounds"_a = 10, "path"_a = "",
              "Seconds of each pass over all matrices, random inputs.");
