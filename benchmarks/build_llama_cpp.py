@@ -23,7 +23,12 @@ from hardcast.errors import HardcastError
 
 LLAMA_VERSION = "0.3.36"
 LLAMA_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-TOOLS = ["llama-bench", "llama-quantize"]
+TOOLS = ["llama-bench", "llama-quantize", "llama-tokenize"]
+# Vocabularies of real models that the source package carries: tokenizers are compared on them.
+VOCABULARIES = [
+    f"ggml-vocab-{name}.gguf"
+    for name in ("llama-bpe", "llama-spm", "phi-3", "qwen2", "gpt-2", "starcoder", "refact")
+]
 # For this CPU alone, as a user who cares for speed builds it; nothing that touches the network.
 CMAKE_OPTIONS = """-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF
     -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=OFF
@@ -85,19 +90,22 @@ def find_program(name: str) -> str | None:
 
 
 def build_llama_cpp(bars: Bars) -> Path:
-    """The folder with llama.cpp's tools, built first unless cached. Raises HardcastError."""
+    """The folder with llama.cpp's tools and VOCABULARIES, built first unless cached.
+
+    Raises HardcastError.
+    """
     # The name alone is not enough: a virtual machine may hide some of a CPU's instructions.
     cpu = cpu_model() + (_cpu_field("flags") or _cpu_field("Features"))
     key = f"llama-cpp-python-{LLAMA_VERSION}-{hashlib.sha256(cpu.encode()).hexdigest()[:12]}"
     folder = cache_folder() / "benchmarks" / key
-    if all((folder / tool).is_file() for tool in TOOLS):
+    if all((folder / file).is_file() for file in TOOLS + VOCABULARIES):
         return folder
     cmake, ninja = find_program("cmake"), find_program("ninja")
     if cmake is None:
         raise HardcastError("cmake is needed to build llama.cpp: pip install 'hardcast[bench]'")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as name:
-        scratch = Path(name)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as made:
+        scratch = Path(made)
         source, tree, log = scratch / "source", scratch / "tree", scratch / "log"
         unpack_llama_cpp(download_llama_cpp(scratch, log, bars), source)
         configure = [cmake, "-S", str(source), "-B", str(tree), *CMAKE_OPTIONS]
@@ -111,6 +119,8 @@ def build_llama_cpp(bars: Bars) -> Path:
         ready.mkdir()
         for tool in TOOLS:
             shutil.copy2(tree / "bin" / tool, ready / tool)
+        for name in VOCABULARIES:
+            shutil.copy2(source / "models" / name, ready / name)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(ready, folder)
     return folder

@@ -1,9 +1,9 @@
 """Speed of the matrix kernels alone: every product of one SmolLM2-135M token, and of a prompt.
 
-Random weights of the real shapes (4-bit with offsets: 4.75 bits a weight; 8-bit head, 10-bit
-input), so no model is needed. Prints best and median, because the machine may be shared.
+Random weights of the real shapes, so no model is needed; the head's input has 10 bits. Prints best
+and median, because the machine may be shared.
 
-    python benchmarks/kernels.py [--path avx2] [--rounds 40]
+    python benchmarks/kernels.py [--weights 4bit|3bit|3/6] [--path avx2] [--rounds 40]
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ from hardcast.engine import _native as native
 
 LAYERS = 30
 LAYER = [(576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)]
+FINER = (1, 2, 6)  # k_proj, v_proj and down_proj: those that 3/6 gives two planes
 HEAD = (49152, 576)
 
+# bits, planes, group_size, codebook, offsets
+FOUR = (4, 1, 32, np.arange(16), True)
+THREE = (3, 1, 64, np.array([-14, -9, -5, -2, 2, 5, 9, 14]), False)
+SIX = (3, 2, 64, np.arange(8) - 4, False)
+EIGHT = (8, 1, 32, np.arange(256) - 128, False)
+WEIGHTS = {"4bit": (FOUR, FOUR, EIGHT), "3bit": (THREE,) * 3, "3/6": (THREE, SIX, SIX)}
 
-def random_matrix(rng: np.random.Generator, out: int, inp: int, bits: int, offsets: bool) -> Any:
-    codebook = np.arange(1 << bits) - (128 if bits == 8 else 0)
-    scales = rng.integers(0, 256, (out, inp // 32), dtype=np.uint8)
+
+def random_matrix(rng: np.random.Generator, shape: tuple[int, int], form: tuple[Any, ...]) -> Any:
+    bits, planes, group_size, codebook, offsets = form
+    out, inp = shape
+    scales = rng.integers(0, 256, (out, inp // group_size), dtype=np.uint8)
     return native.pack(
-        rng.integers(0, 256, (1, out, inp * bits // 8), dtype=np.uint8),
+        rng.integers(0, 256, (planes, out, inp * bits // 8), dtype=np.uint8),
         codebook.astype(np.int16),
         bits,
         inp,
-        32,
+        group_size,
         scales,
         rng.integers(-3700, 0, scales.shape).astype(np.int16) if offsets else None,
     )
@@ -37,12 +46,18 @@ def random_matrix(rng: np.random.Generator, out: int, inp: int, bits: int, offse
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--path", default="", help="instruction set (default: the fastest)")
+    parser.add_argument("--weights", choices=WEIGHTS, default="4bit")
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    layers = [random_matrix(rng, *shape, 4, True) for _ in range(LAYERS) for shape in LAYER]
-    head = random_matrix(rng, *HEAD, 8, False)
+    plain, finer, last = WEIGHTS[arguments.weights]
+    layers = [
+        random_matrix(rng, shape, finer if index in FINER else plain)
+        for _ in range(LAYERS)
+        for index, shape in enumerate(LAYER)
+    ]
+    head = random_matrix(rng, HEAD, last)
     macs = LAYERS * sum(out * inp for out, inp in LAYER)
     head_macs = HEAD[0] * HEAD[1]
     path = arguments.path or native.available_paths()[0]

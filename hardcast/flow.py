@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -14,28 +16,58 @@ import numpy as np
 
 from hardcast import __version__, models
 from hardcast.checkpoint import open_checkpoint
-from hardcast.checkpoint.base import Checkpoint, Grid
+from hardcast.checkpoint.base import Checkpoint
+from hardcast.checkpoint.synthetic import SyntheticCheckpoint
+from hardcast.cores import usable_cores
 from hardcast.errors import HardcastError
 from hardcast.golden import bounds
 from hardcast.golden.bounds import Bounds
+from hardcast.image.layout import FORMAT
+from hardcast.image.matrix import Matrix
 from hardcast.image.writer import ImageWriter
+from hardcast.models import shapes
 from hardcast.models.common import ACTIVATION_BITS, HEAD_ACTIVATION_BITS, checkpoint_name
 from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
 from hardcast.program import step as kinds
 from hardcast.program.program import Program
+from hardcast.quantize import calibration_text, sensitivity
 from hardcast.quantize import recipe as recipes
-from hardcast.quantize.recipe import quantize_matrix
-from hardcast.tokenizer import TokenizerSpec
+from hardcast.quantize.folding import Plain, Rotated, Source
+from hardcast.quantize.recipe import GPTQ
+from hardcast.quantize.rounder import Rounder
+from hardcast.tokenizer import Tokenizer, TokenizerSpec
 
 Progress = Callable[[str, int, int | None], None]
 
 LOG2_E = 1.4426950408889634  # exp is computed as a power of two: q carries the factor
 DEFAULT_CONTEXT = 8192  # positions of KV cache, unless the model has fewer or the user says
+LONG_BUILD = 1 << 30  # weights; or any build that calibrates
 HEAD_EXTRA_BITS = HEAD_ACTIVATION_BITS - ACTIVATION_BITS  # at any width, as models/ says why
 ACTIVATION_BITS_RANGE = range(8, 16)
 GAIN_BITS = 24  # of a norm's integer gain: times an int32 residual it fits int64 with room
 BIAS_BITS = 20  # of a bias in whole units: at its binary point it fits int32
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose of a build.
+
+    model: file, folder, hub id or packaged name; the name of a shape if `synthetic`.
+    recipe: name or .toml file. context: positions of the KV cache; None for the model's, at most
+    DEFAULT_CONTEXT. activation_bits: 8..15. calibrate: a text of the user's own. bits: ROM bits a
+    weight that a searching recipe may spend in all.
+    synthetic: seeded random weights in a named shape; seed: theirs.
+    """
+
+    model: str
+    recipe: str = recipes.DEFAULT
+    context: int | None = None
+    activation_bits: int = 8
+    calibrate: Path | None = None
+    bits: float | None = None
+    synthetic: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,37 +86,72 @@ class BuildReport:
 class _Build:
     """The state that the passes hand on. `PASSES` lists them in order."""
 
-    checkpoint: Checkpoint
     program: Program
+    source: Source
     context: int
     widths: dict[str, int]
     digest = ""
 
-    def __init__(
-        self, model: str, recipe: str, context: int | None, bits: int, progress: Progress
-    ) -> None:
-        if bits not in ACTIVATION_BITS_RANGE:
-            raise HardcastError(f"activation bits {bits} are outside 8..15")
-        self.model, self.recipe, self.bits = model, recipes.get(recipe), bits
-        self.asked_context, self.progress = context, progress
+    def __init__(self, options: Options, progress: Progress) -> None:
+        if options.activation_bits not in ACTIVATION_BITS_RANGE:
+            raise HardcastError(f"activation bits {options.activation_bits} are outside 8..15")
+        self.options, self.progress = options, progress
+        self.recipe = recipes.get(options.recipe)
+        if options.synthetic and (options.calibrate is not None or self.recipe.wide is not None):
+            raise HardcastError(
+                "--synthetic: random weights have nothing to measure: no --calibrate, and no "
+                "recipe that searches"
+            )
+        if options.calibrate is not None and self.recipe.rounding != GPTQ:
+            raise HardcastError(f"recipe {self.recipe.name} rounds to nearest: no --calibrate")
+        if (self.recipe.wide is None) != (options.bits is None):
+            raise HardcastError(
+                f"recipe {self.recipe.name} has nothing to search: no --bits"
+                if self.recipe.wide is None
+                else f"recipe {self.recipe.name} searches: give --bits, of ROM a weight (like 3.5)"
+            )
         self.points = Points()
         self.biases: dict[str, np.ndarray] = {}
         self.matrices: dict[str, tuple[int, int]] = {}  # name -> weights, rom_bits
-
-    def read(self, writer: ImageWriter) -> None:
-        """Opens the checkpoint: header, config, names and shapes; no weights yet."""
-        self.checkpoint = open_checkpoint(self.model, self.progress)
+        self.checkpoint = self._open()
         most = self.checkpoint.config.max_position_embeddings
-        asked = self.asked_context
+        asked = options.context
         self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked
         if not 1 <= self.context <= most:
             raise HardcastError(f"context {self.context} is outside 1..{most}, the model's range")
 
+    def _open(self) -> Checkpoint:
+        """Header, config, names and shapes; no weights yet."""
+        if not self.options.synthetic:
+            return open_checkpoint(self.options.model, self.progress)
+        # Random weights have nothing to rotate or calibrate for: only the forms of the recipe.
+        self.recipe = dataclasses.replace(self.recipe, rotate=False, rounding="nearest")
+        shape = shapes.get_shape(self.options.model)
+        return SyntheticCheckpoint(shape.name, shape.config, self.options.seed)
+
+    def key(self) -> str | None:
+        """What an interrupted build must have in common with the one that goes on; None: none can.
+
+        A build of seconds starts anew.
+        """
+        names = self.checkpoint.names()
+        weights = sum(math.prod(self.checkpoint.shape(name)) for name in names)
+        if self.recipe.rounding != GPTQ and weights < LONG_BUILD:
+            return None
+        text = self._calibration_text() if self.recipe.rounding == GPTQ else ""
+        options = dataclasses.replace(self.options, calibrate=None)  # the text itself stands for it
+        parts = (__version__, FORMAT, self.recipe, options, text, _identity(self.checkpoint.path))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     def list_steps(self, writer: ImageWriter) -> None:
         """Writes the forward pass down as a program, checks it, and makes the tables."""
-        config = self.checkpoint.config
-        head_bits = min(self.bits + HEAD_EXTRA_BITS, ACTIVATION_BITS_RANGE[-1])
-        self.program = models.get(config.architecture).build_program(config, self.bits, head_bits)
+        config, bits = self.checkpoint.config, self.options.activation_bits
+        head_bits = min(bits + HEAD_EXTRA_BITS, ACTIVATION_BITS_RANGE[-1])
+        program = models.get(config.architecture).build_program(config, bits, head_bits)
+        make = Rotated if self.recipe.rotate else Plain
+        self.source = make(self.checkpoint, program)
+        self.program = self.source.program
+        self.recipe.check_shapes(self.program.matrices())
         for name, build_table in tables.TABLES.items():
             writer.add_tensor(name, build_table())
         frequencies = rope.inverse_frequencies(
@@ -94,37 +161,71 @@ class _Build:
         writer.add_tensor("rope_coarse", coarse)
         writer.add_tensor("rope_fine", fine)
 
+    def search(self, writer: ImageWriter) -> None:
+        """For a recipe with a choice: measures which matrices deserve a second plane."""
+        if self.options.bits is None:
+            return
+        shapes, config = self.program.matrices(), self.checkpoint.config
+        sensitivity.allocate(dict.fromkeys(shapes, 0.0), shapes, self.recipe, self.options.bits)
+        windows = self._windows()
+        assert windows is not None
+        found = sensitivity.measure(
+            self.source, config, self.recipe, windows, usable_cores(), self.progress
+        )
+        self.recipe = sensitivity.allocate(found, shapes, self.recipe, self.options.bits)
+
     def quantize(self, writer: ImageWriter) -> None:
         """Streams every weight through the recipe into the image, and bounds each step."""
         self.bounds = Bounds(self.program, self.points)
         steps = self.program.steps
-        for done, step in enumerate(steps):
-            self.progress("quantizing", done, len(steps))
-            match step:
-                case kinds.Embed() | kinds.Matvec():
-                    self._quantize_matrix(step, writer)
-                case kinds.Norm():
-                    gain = self._gain(step.gain, self.program.shape.width(step.src), 1.0)
-                    writer.add_tensor(step.gain, gain)
-                    self.bounds.step(step, gain=gain.astype(np.int64))
-                case kinds.HeadNorm():
-                    factor = LOG2_E / math.sqrt(self.program.shape.head_dim)
-                    dim = self.program.shape.head_dim
-                    gain = self._gain(step.gain, dim, factor if step.buffer == "q" else 1.0)
-                    writer.add_tensor(step.gain, gain)
-                    self.bounds.step(step, gain=gain.astype(np.int64))
-                case _:
-                    self.bounds.step(step)
+        with Rounder(
+            self.recipe,
+            self.source,
+            self.checkpoint.config,
+            self.points,
+            self._windows(),
+            writer.finished,
+            usable_cores(),
+        ) as rounder:
+            for done, step in enumerate(steps):
+                self.progress("quantizing", done, len(steps))
+                matrix, factor = None, self._score_factor(step)
+                match step:
+                    case kinds.Embed() | kinds.Matvec():
+                        matrix = rounder.matrix(step, factor)
+                        self._add_matrix(step, matrix, factor, writer)
+                    case kinds.Norm() | kinds.HeadNorm():
+                        gain = self._gain(step, factor)
+                        writer.add_tensor(step.gain, gain)
+                        self.bounds.step(step, gain=gain.astype(np.int64))
+                    case _:
+                        self.bounds.step(step)
+                rounder.run(step, matrix, factor)
         self.progress("quantizing", len(steps), len(steps))
 
-    def _quantize_matrix(self, step: kinds.Embed | kinds.Matvec, writer: ImageWriter) -> None:
-        shape = self.program.matrices()[step.matrix]
-        factor = self._score_factor(step)
-        source = _Tensor(self.checkpoint, checkpoint_name(step.matrix))
-        matrix = quantize_matrix(self.recipe, step.matrix, shape, source, factor)
+    def _windows(self) -> np.ndarray | None:
+        """The calibration text as windows of token ids, for a recipe that wants one."""
+        if self.recipe.rounding != GPTQ:
+            return None
+        tokenizer = Tokenizer(TokenizerSpec.from_source(self.checkpoint.tokenizer_source()))
+        token_ids = tokenizer.encode(self._calibration_text(), special=False, add_bos=False)
+        bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
+        name = str(self.options.calibrate or "the packaged calibration text")
+        return calibration_text.windows(token_ids, self.context, bos_id, name)
+
+    def _calibration_text(self) -> str:
+        return calibration_text.read(self.options.calibrate)
+
+    def _add_matrix(
+        self,
+        step: kinds.Embed | kinds.Matvec,
+        matrix: Matrix,
+        factor: float,
+        writer: ImageWriter,
+    ) -> None:
         bias = None
         if isinstance(step, kinds.Matvec) and step.bias is not None:
-            bias = self.checkpoint.tensor(checkpoint_name(step.bias)).astype(np.float64) * factor
+            bias = self.source.tensor(step.bias).astype(np.float64) * factor
             if np.abs(bias).max() >= 1 << BIAS_BITS:
                 raise HardcastError(
                     f"{self.checkpoint.path}: {checkpoint_name(step.bias)} holds a bias of "
@@ -135,22 +236,25 @@ class _Build:
         self.bounds.step(step, matrix=matrix, bias=bias)
         if step.matrix not in self.matrices:  # a tied head is written once
             writer.add_matrix(matrix)
-            self.matrices[step.matrix] = (shape[0] * shape[1], matrix.rom_bits)
+            weights = matrix.out_features * matrix.in_features
+            self.matrices[step.matrix] = (weights, matrix.rom_bits)
 
-    def _score_factor(self, step: kinds.Embed | kinds.Matvec) -> float:
-        """log2(e) / sqrt(head_dim) for q, so that scores come out in log2 units."""
+    def _score_factor(self, step: kinds.Step) -> float:
+        """log2(e) / sqrt(head_dim) for q, or its norm, so that scores come out in log2 units."""
+        factor = LOG2_E / math.sqrt(self.program.shape.head_dim)
+        if isinstance(step, kinds.HeadNorm):
+            return factor if step.buffer == "q" else 1.0
         normed_after = any(isinstance(s, kinds.HeadNorm) for s in self.program.steps)
-        if isinstance(step, kinds.Matvec) and step.dst == "q" and not normed_after:
-            return LOG2_E / math.sqrt(self.program.shape.head_dim)
-        return 1.0
+        is_query = isinstance(step, kinds.Matvec) and step.dst == "q"
+        return factor if is_query and not normed_after else 1.0
 
-    def _gain(self, name: str, n: int, factor: float) -> np.ndarray:
+    def _gain(self, step: kinds.Norm | kinds.HeadNorm, factor: float) -> np.ndarray:
         """round(g sqrt(n) factor 2^gain), int32[n]: the mean of a norm becomes a plain sum."""
-        gain = self.checkpoint.tensor(checkpoint_name(name)).astype(np.float64)
-        scaled = np.rint(gain * (math.sqrt(n) * factor * (1 << self.points.gain)))
+        gain = self.source.tensor(step.gain).astype(np.float64)
+        scaled = np.rint(gain * (math.sqrt(len(gain)) * factor * (1 << self.points.gain)))
         if np.abs(scaled).max() >= 1 << GAIN_BITS:
             raise HardcastError(
-                f"{self.checkpoint.path}: {checkpoint_name(name)} holds a gain of "
+                f"{self.checkpoint.path}: {checkpoint_name(step.gain)} holds a gain of "
                 f"{np.abs(gain).max():g}, more than a chip's norm can hold"
             )
         return scaled.astype(np.int32)
@@ -179,54 +283,54 @@ class _Build:
             "points": points.to_json(),
             "constants": constants,
             "widths": self.widths,
-            "recipe": {"name": self.recipe.name, "activation_bits": self.bits},
+            "recipe": {
+                "name": self.recipe.name,
+                "activation_bits": self.options.activation_bits,
+            },
         }
-        provenance = {"model": Path(self.model).name, "hardcast": __version__}
+        provenance = {"model": Path(self.options.model).name, "hardcast": __version__}
         self.digest = writer.finish(chip, spec.to_json(), provenance)
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    """Rows of one tensor of a checkpoint, as quantize/ asks for them."""
-
-    checkpoint: Checkpoint
-    name: str
-
-    def grid(self, rows: slice) -> Grid | None:
-        return self.checkpoint.grid(self.name, rows)
-
-    def tensor(self, rows: slice) -> np.ndarray:
-        return self.checkpoint.tensor(self.name, rows)
+def _identity(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a checkpoint's files: another file there is another model."""
+    if not path.exists():  # a synthetic one
+        return [(str(path), 0, 0)]
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())
+    return [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
-BUILD = [_Build.read, _Build.list_steps, _Build.quantize, _Build.prove_widths, _Build.write]
-PASSES = [build_pass.__name__ for build_pass in BUILD]
+BUILD = [_Build.list_steps, _Build.search, _Build.quantize, _Build.prove_widths, _Build.write]
+PASSES = ["read", *(build_pass.__name__ for build_pass in BUILD)]
 
 
 def build(
     model: str,
     out: Path,
     *,
-    recipe: str = "4bit",
-    context: int | None = None,
-    activation_bits: int = 8,
     stop_after: str | None = None,
     replace: bool = False,
     progress: Progress = lambda description, done, total: None,
+    **options: Any,
 ) -> BuildReport:
-    """Builds the image of `model` at `out`. stop_after: name of a pass; nothing is written then.
+    """Builds the image of `model` at `out`.
 
+    stop_after: name of a pass; nothing is written then. options: fields of Options.
+    A long build that is interrupted leaves its finished matrices in a folder beside `out`, and
+    the same build goes on from there.
     Raises HardcastError for anything wrong with the model, the options or the output path.
     """
     begun = time.perf_counter()
     if stop_after is not None and stop_after not in PASSES:
         raise HardcastError(f"pass {stop_after!r} is not known; there are: {', '.join(PASSES)}")
-    state = _Build(model, recipe, context, activation_bits, progress)
-    with ImageWriter(out, replace) as writer:
-        for build_pass in BUILD:
-            build_pass(state, writer)
-            if build_pass.__name__ == stop_after:
-                break
+    ImageWriter(out, replace)  # refuses a bad path before a model is fetched
+    state = _Build(Options(model, **options), progress)
+    if stop_after != "read":
+        with ImageWriter(out, replace, None if stop_after else state.key()) as writer:
+            for build_pass in BUILD:
+                build_pass(state, writer)
+                if build_pass.__name__ == stop_after:
+                    break
     weights = sum(count for count, _ in state.matrices.values())
     rom_bits = sum(bits for _, bits in state.matrices.values())
     return BuildReport(

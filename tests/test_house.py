@@ -21,10 +21,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hardcast"
 DOCS = ROOT / "docs"
 
-# A room imports only rooms to its left; everything may import errors.
+# A room imports only rooms to its left; everything may import errors and cores.
 ORDER = (
-    "errors numerics checkpoint tokenizer program models image quantize golden engine evaluate "
-    "generate flow console commands cli __main__"
+    "errors cores numerics checkpoint tokenizer program models image quantize golden engine "
+    "evaluate generate flow console commands cli __main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
 STRANGERS = [{"golden", "engine"}]

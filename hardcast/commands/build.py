@@ -1,11 +1,16 @@
 """Turns a checkpoint into a chip image: integers only, everything the masks will hold.
 
 MODEL is a .gguf file, a folder with safetensors and config.json, a hub id, or a packaged name
-(see `hardcast models`). A Q4_0 or Q4_1 file is imported exactly, on its own grid; other weights
-are rounded to the nearest 4-bit value. The image appears under its name only when it is whole.
+(see `hardcast models`); with --synthetic the name of a shape, whose weights are drawn at random.
+A recipe says what becomes of the weights: `4bit` keeps the grid of a Q4_0 or Q4_1 file exactly,
+`3bit` and `3/6` rotate the model and round it against a calibration text (GPTQ). A .toml file is a
+recipe of your own. The image appears under its name only when it is whole; a long build that was
+interrupted goes on where it was when it is started again.
 
 Example:
   hardcast build smollm2-135m -o smollm2.image
+  hardcast build smollm2-135m --recipe 3/6 -o smollm2-3.image
+  hardcast build --synthetic llama-3.1-8b --recipe 3/6 -o 8b.image
 """
 
 from __future__ import annotations
@@ -17,16 +22,40 @@ from typing import Any
 from hardcast import flow
 from hardcast.commands._parameters import whole
 from hardcast.console import Console, amount
-from hardcast.quantize.recipe import RECIPES
+from hardcast.errors import HardcastError
+from hardcast.quantize import recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="file, folder, hub id or packaged name")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="file, folder, hub id or packaged name"
+    )
+    parser.add_argument(
+        "--synthetic", metavar="SHAPE", help="random weights of a shape known by name instead"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, metavar="N", help="of the random weights (default: 0)"
+    )
     parser.add_argument(
         "-o", "--output", metavar="IMAGE", type=Path, required=True, help="folder to write"
     )
     parser.add_argument(
-        "--recipe", default="4bit", metavar="R", help=f"how weights become: {', '.join(RECIPES)}"
+        "--recipe",
+        default=recipe.DEFAULT,
+        metavar="R",
+        help=f"{', '.join(recipe.names())}, or a .toml file (default: {recipe.DEFAULT})",
+    )
+    parser.add_argument(
+        "--bits",
+        type=float,
+        metavar="B",
+        help="ROM bits a weight, in all, that a searching recipe (auto) may spend",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="TEXT",
+        type=Path,
+        help="UTF-8 text for recipes that calibrate (default: a packaged one)",
     )
     parser.add_argument(
         "--context",
@@ -52,11 +81,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    if (args.model is None) == (args.synthetic is None):
+        raise HardcastError("give either a MODEL or --synthetic SHAPE")
     with console.progress() as progress:
         report = flow.build(
-            args.model,
+            args.model or args.synthetic,
             args.output,
+            synthetic=args.synthetic is not None,
+            seed=args.seed,
             recipe=args.recipe,
+            calibrate=args.calibrate,
+            bits=args.bits,
             context=args.context,
             activation_bits=args.activation_bits,
             stop_after=args.stop_after,

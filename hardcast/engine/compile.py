@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hardcast.program import step as kinds
 from hardcast.program.program import Program, reads_writes
 
-BUFFERS = ("x", "h", "q", "k", "v", "a", "g", "u", "f", "y", "logits")  # native/model.h Buffer
+# native/model.h Buffer. The last two are x and h of the tokens whose logits are asked for (_head).
+BUFFERS = ("x", "h", "q", "k", "v", "a", "g", "u", "f", "y", "logits", "head_x", "head_h")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ def compile_program(
     what one read or wrote: threads share a step out, so such a step must wait for all of them.
     """
     operations = []
+    first_of_head = _head(program)
+    head: dict[str, str] = {}  # buffer -> its name in the head, once the head has written it
+    bits: dict[str, int] = {}  # block-quantised buffer -> bits of a code, as last written
     read: set[str] = set()
     written: set[str] = set()
     for index, step in enumerate(program.steps):
@@ -40,47 +44,59 @@ def compile_program(
         read |= reads
         written |= writes
         fields = _fields(step, matrices, gains, biases)
+        src, dst = getattr(step, "src", ""), getattr(step, "dst", getattr(step, "buffer", ""))
+        bits[dst] = getattr(step, "activation_bits", 8)
+        fields["bits"] = bits[src] if isinstance(step, kinds.Matvec) else bits[dst]
+        if index >= first_of_head:
+            src = head.get(src, src)
+            dst = head.setdefault(dst, dst if dst == "logits" else f"head_{dst}")
+        for name, buffer in (("src", src), ("dst", dst)):
+            fields[name] = BUFFERS.index(buffer) if buffer else 0
         fields["barrier"] = int(barrier)
-        fields["wanted"] = int(_feeds_logits(program, index))
+        fields["wanted"] = int(index >= first_of_head)
         operations.append(Operation(type(step).__name__, fields))
     return operations
 
 
-def _feeds_logits(program: Program, index: int) -> bool:
-    """The head and its NORM run only for tokens whose logits are asked for."""
-    step = program.steps[index]
-    if isinstance(step, kinds.Norm):
-        return _feeds_logits(program, index + 1)
-    return isinstance(step, kinds.Matvec) and step.dst == "logits"
+def _head(program: Program) -> int:
+    """Index of the program's last steps, which run only for tokens whose logits are asked for.
+
+    They are the final NORM or QUANTIZE and what follows, as far back as nothing but x and h passes
+    from step to step: nothing that a later token could read.
+    """
+    first = len(program.steps)
+    for index in reversed(range(len(program.steps))):
+        match program.steps[index]:
+            case kinds.Norm() | kinds.Quantize():
+                first = index
+            case kinds.Matvec(src="h", dst="x" | "logits") | kinds.Sample():
+                pass
+            case _:
+                break
+    return first
 
 
 def _fields(
     step: kinds.Step, matrices: dict[str, int], gains: dict[str, int], biases: dict[str, int]
 ) -> dict[str, int]:
     fields = dict.fromkeys(("matrix", "gain", "bias"), -1)
-    fields |= dict.fromkeys(("src", "dst", "layer", "heads", "window"), 0)
-    fields["bits"] = getattr(step, "activation_bits", 8)
+    fields |= dict.fromkeys(("layer", "heads", "window"), 0)
     match step:
         case kinds.Embed():
-            fields |= {"matrix": matrices[step.matrix], "dst": BUFFERS.index(step.dst)}
+            fields["matrix"] = matrices[step.matrix]
         case kinds.Norm():
-            fields |= {"gain": gains[step.gain], "dst": BUFFERS.index(step.dst)}
+            fields["gain"] = gains[step.gain]
         case kinds.HeadNorm():
             fields |= {"gain": gains[step.gain], "heads": step.num_heads}
-            fields["dst"] = BUFFERS.index(step.buffer)
         case kinds.Matvec():
-            fields |= {"matrix": matrices[step.matrix], "src": BUFFERS.index(step.src)}
-            fields |= {"dst": BUFFERS.index(step.dst)}
+            fields["matrix"] = matrices[step.matrix]
             fields["bias"] = -1 if step.bias is None else biases[step.bias]
         case kinds.Rope():
-            fields |= {"dst": BUFFERS.index(step.buffer), "heads": step.num_heads}
+            fields["heads"] = step.num_heads
         case kinds.KvWrite():
             fields["layer"] = step.layer
         case kinds.Attend():
             fields |= {"layer": step.layer, "window": step.window or 0}
-            fields["dst"] = BUFFERS.index(step.dst)
-        case kinds.GateMul():
-            fields["dst"] = BUFFERS.index(step.dst)
-        case kinds.Add():
-            fields["dst"] = BUFFERS.index(step.dst)
+        case kinds.Quantize() | kinds.GateMul() | kinds.Add():
+            pass  # buffers only
     return fields

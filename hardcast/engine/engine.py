@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hardcast.cores import usable_cores
 from hardcast.engine import _native
 from hardcast.engine.compile import compile_program
 from hardcast.errors import HardcastError
@@ -35,7 +36,7 @@ class Engine:
 
     def __init__(self, image: Image, threads: int | None = None, path: str | None = None) -> None:
         self.image = image
-        self.threads = threads if threads is not None else _usable_cores()
+        self.threads = threads if threads is not None else usable_cores()
         if not 1 <= self.threads <= 1024:
             raise HardcastError(f"threads {self.threads} are outside 1..1024")
         path = path or os.environ.get(PATH_VARIABLE, "")
@@ -187,13 +188,6 @@ class Session:
         context = self.engine.image.context
         if self.length + count > context:
             raise ValueError(f"{self.length} + {count} tokens exceed context {context}")
-
-
-def _usable_cores() -> int:
-    """Cores that this process may run on, where the system tells (Linux does, macOS does not)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _int32(image: Image, name: str) -> np.ndarray:

@@ -6,33 +6,22 @@ token of a window but its first is predicted by the ones before it, and every pr
 
 from __future__ import annotations
 
+import itertools
 import math
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from hardcast.errors import HardcastError
-from hardcast.image import Image
+from hardcast.evaluate.lanes import Executor, forward_together
+from hardcast.evaluate.likelihood import log_probabilities
 from hardcast.quantize.float_forward import FloatModel
 
 CONTEXT = 512
-BLOCK = 64  # positions whose logits are held in float64 at once: 25 MB at a vocabulary of 49152
-
-
-class Session(Protocol):
-    """The part of an executor's session that is needed here."""
-
-    def forward(self, tokens: Sequence[int], logits: str = "last") -> np.ndarray: ...
-
-
-class Executor(Protocol):
-    """Golden, engine, or any other executor of an image."""
-
-    image: Image
-
-    def session(self) -> Session: ...
+BLOCK = 64  # positions of a window that are run at once
+TOGETHER = 4  # windows that are run at once: with BLOCK, 50 MB of logits at a vocabulary of 49152
 
 
 @dataclass(frozen=True)
@@ -92,12 +81,17 @@ def measure(
     pieces = cut(token_ids, context, windows, bos_id)
     total = sum(len(piece) - 1 for piece in pieces)
     tally = _Tally()
-    for piece in pieces:
-        chip = _chip_logits(executor, piece)
-        floats = None if reference is None else reference.logit_blocks(piece[:-1], BLOCK)
-        for start, logits in zip(range(0, len(piece) - 1, BLOCK), chip, strict=True):
-            targets = np.asarray(piece[start + 1 : start + 1 + len(logits)], np.int64)
-            tally.add(logits, targets, None if floats is None else next(floats))
+    unit = math.ldexp(1.0, -executor.image.points.logits)
+    # Beside a float model one at a time: each window would hold a float head of its own, and the
+    # float model takes nearly all of the time.
+    together = TOGETHER if reference is None else 1
+    for first in range(0, len(pieces), together):
+        batch = pieces[first : first + together]
+        floats = [_float_logits(reference, piece) for piece in batch]
+        for start, rows in _chip_logits(executor, batch):
+            for piece, logits, float_blocks in zip(batch, rows, floats, strict=True):
+                targets = np.asarray(piece[start + 1 : start + 1 + len(logits)], np.int64)
+                tally.add(logits, unit, targets, next(float_blocks))
             if progress is not None:
                 progress(tally.tokens, total)
     return tally.result(len(pieces))
@@ -127,53 +121,72 @@ def cut(
     return pieces
 
 
-def _chip_logits(executor: Executor, piece: list[int]) -> Iterator[np.ndarray]:
-    """Real logits float64[<= BLOCK, vocab_size] of every position of a window but its last."""
-    session = executor.session()
-    unit = math.ldexp(1.0, -executor.image.points.logits)
-    for start in range(0, len(piece) - 1, BLOCK):
-        tokens = piece[start : min(start + BLOCK, len(piece) - 1)]
-        yield session.forward(tokens, logits="all") * unit
+def _chip_logits(
+    executor: Executor, pieces: list[list[int]]
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """(start, logits int32[<= BLOCK, vocab_size] of each window) for windows of one length.
+
+    Every position but a window's last comes once, from `start` on.
+    """
+    sessions = [executor.session() for _ in pieces]
+    for start in range(0, len(pieces[0]) - 1, BLOCK):
+        parts = [piece[start : min(start + BLOCK, len(piece) - 1)] for piece in pieces]
+        work = [(session, part, "all") for session, part in zip(sessions, parts, strict=True)]
+        yield start, forward_together(executor, work)
+
+
+def _float_logits(reference: FloatModel | None, piece: list[int]) -> Iterator[np.ndarray | None]:
+    """The float model's logits of the same positions, block by block; nothing without one."""
+    if reference is None:
+        return itertools.repeat(None)
+    return reference.logit_blocks(piece[:-1], BLOCK)
 
 
 class _Tally:
-    """Running sums over predictions."""
+    """What was found, prediction by prediction.
+
+    Losses are kept one by one and added exactly at the end, so that no figure depends on how the
+    windows were laid together.
+    """
 
     def __init__(self) -> None:
-        self.tokens = 0
-        self.loss = 0.0
-        self.compared = 0
-        self.loss_float = 0.0
-        self.kl = 0.0
+        self.losses = array("d")
+        self.losses_float = array("d")
+        self.divergences = array("d")
         self.agreed = 0
 
-    def add(self, chip: np.ndarray, targets: np.ndarray, reference: np.ndarray | None) -> None:
-        """chip, reference: real logits [n, vocab_size]; targets: int64[n], the next tokens."""
-        rows = np.arange(len(targets))
-        log_chip = log_softmax(chip)
-        self.tokens += len(targets)
-        self.loss -= float(log_chip[rows, targets].sum())
+    @property
+    def tokens(self) -> int:
+        return len(self.losses)
+
+    def add(
+        self, chip: np.ndarray, unit: float, targets: np.ndarray, reference: np.ndarray | None
+    ) -> None:
+        """chip: int32[n, vocab_size] in `unit`s; reference: real logits of the same shape.
+
+        targets: int64[n], the next tokens.
+        """
+        self.losses.extend(-value for value in log_probabilities(chip, unit, targets))
         if reference is None:
             return
-        log_float = log_softmax(reference)
-        self.compared += len(targets)
-        self.loss_float -= float(log_float[rows, targets].sum())
+        self.losses_float.extend(-value for value in log_probabilities(reference, 1.0, targets))
         self.agreed += int((chip.argmax(axis=1) == reference.argmax(axis=1)).sum())
-        log_chip -= log_float
-        log_chip *= np.exp(log_float)
-        self.kl -= float(log_chip.sum())
+        for row, row_float in zip(chip, reference, strict=True):
+            log_float = log_softmax(row_float)
+            difference = log_float - log_softmax(row * unit)
+            self.divergences.append(float((difference * np.exp(log_float)).sum()))
 
     def result(self, windows: int) -> Perplexity:
-        perplexity = _exp(self.loss / self.tokens)
-        if not self.compared:
+        perplexity = _exp(math.fsum(self.losses) / self.tokens)
+        if not self.losses_float:
             return Perplexity(windows, self.tokens, perplexity)
         return Perplexity(
             windows,
             self.tokens,
             perplexity,
-            _exp(self.loss_float / self.compared),
-            self.kl / self.compared,
-            self.agreed / self.compared,
+            _exp(math.fsum(self.losses_float) / self.tokens),
+            math.fsum(self.divergences) / self.tokens,
+            self.agreed / self.tokens,
         )
 
 

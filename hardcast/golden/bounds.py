@@ -24,7 +24,7 @@ import numpy as np
 
 from hardcast.errors import HardcastError
 from hardcast.golden.steps import PRODUCT_BITS
-from hardcast.image.matrix import Matrix
+from hardcast.image.matrix import Matrix, row_blocks
 from hardcast.numerics.blocks import BLOCK, MAGNITUDE_BITS
 from hardcast.numerics.fixed import isqrt_ceil
 from hardcast.numerics.points import Points
@@ -59,13 +59,16 @@ class Bounds:
         gain: np.ndarray | None = None,
         bias: np.ndarray | None = None,
     ) -> None:
-        """Bounds one step. matrix, gain, bias: what the step reads, as it is in the image."""
+        """Bounds one step. matrix, gain, bias: what the step reads, as it is in the image.
+
+        Raises HardcastError for a matrix with which an accumulator could exceed int64.
+        """
         shape = self.program.shape
         match step:
             case kinds.Embed():
                 assert matrix is not None
                 most = [
-                    _real(part, np.abs(part.integers()).max(axis=1).astype(object)).max()
+                    _real(part, _magnitudes(part).max(axis=1).astype(object)).max()
                     for part in matrix.chunks()
                 ]
                 largest = max(most) + _half(self.points.residual)
@@ -73,8 +76,11 @@ class Bounds:
             case kinds.Norm():
                 assert gain is not None
                 self._gain = np.abs(gain)
+                self._now.pop(step.dst, None)
                 x = int(max(self._now[step.src])) * int(self._gain.max())
                 self._scaled = max(self._scaled, x >> self.points.gain)
+            case kinds.Quantize():
+                self._now[step.dst] = self._now[step.src]
             case kinds.HeadNorm():
                 assert gain is not None
                 one = np.abs(gain).astype(object) << FRACTION
@@ -86,6 +92,8 @@ class Bounds:
                 if bias is not None:  # rounded to the same point by itself
                     rows = rows + np.abs(bias).astype(object) + _half(self._point(step.dst))
                 self._put(step.dst, rows)
+                if step.dst == "x":  # at y's point, and no wider than y may be
+                    self.largest["y"] = max(self.largest["y"], self.largest["x"])
             case kinds.Rope():
                 largest = int(self._now[step.buffer].max()) * 3 // 2 + _half(self.points.rope)
                 self._put(step.buffer, np.full(len(self._now[step.buffer]), largest, object))
@@ -116,14 +124,27 @@ class Bounds:
 
     def _matvec(self, step: kinds.Matvec, matrix: Matrix) -> np.ndarray:
         sum_bits = matrix.sum_bits()
-        self.sums[matrix.name] = (sum_bits, step.src)
+        if sum_bits > SUM_BITS:  # at once: a build of hours should not end with this
+            raise HardcastError(
+                f"{matrix.name}: rows add up to {sum_bits} bits, at most {SUM_BITS}; "
+                "use a recipe that gives it fewer bits"
+            )
+        self.sums[matrix.name] = (sum_bits, self._measured(step))
         parts = (self._matvec_rows(step, part, sum_bits) for part in matrix.chunks())
         return np.concatenate(list(parts))
 
+    def _measured(self, step: kinds.Matvec) -> str:
+        """The buffer whose bits the product's input has: QUANTIZE's is that of x."""
+        return "x" if step.src == "h" and not self._normed(step) else step.src
+
+    def _normed(self, step: kinds.Matvec) -> bool:
+        """Whether the input comes from NORM, which has a proof of its own, or is bounded itself."""
+        return step.src == "h" and "h" not in self._now
+
     def _matvec_rows(self, step: kinds.Matvec, matrix: Matrix, sum_bits: int) -> np.ndarray:
-        weights = np.abs(matrix.integers())
+        weights = _magnitudes(matrix)
         points = self.points
-        if step.src == "h":
+        if self._normed(step):
             assert self._gain is not None
             norm = _row_norm(weights, self._gain, points.gain)
             own = 1 << points.gain - points.norm_extra - 1  # half a unit of NORM's own rounding
@@ -135,7 +156,7 @@ class Bounds:
             rows = rows + lost
             return _real(matrix, rows + (rows >> 9), FRACTION)
         src = _stored(self._now[step.src], BLOCK)
-        point = self._point(step.src)
+        point = points.residual if step.src == "h" else self._point(step.src)
         magnitude = min(_bits(int(src.max()), point), MAGNITUDE_BITS)
         drop = max(magnitude + sum_bits - PRODUCT_BITS, 0)
         lost = (1 << drop + FRACTION >> point + 1) + 1 if drop else 0
@@ -145,7 +166,7 @@ class Bounds:
         """Bits with sign of each buffer at its point, and of each matrix's accumulator.
 
         A buffer whose bits are at most 32 can never saturate. Raises HardcastError for weights
-        with which an accumulator or a buffer could exceed int64.
+        with which a buffer could exceed int64.
         """
         bound = {**self.largest, "h": self._scaled}
         found = {buffer: _bits(bound[buffer], self._point(buffer)) for buffer in bound}
@@ -157,8 +178,6 @@ class Bounds:
                     "no trained model has such: fetch or export the checkpoint again"
                 )
         for name, (sum_bits, src) in self.sums.items():
-            if sum_bits > SUM_BITS:
-                raise HardcastError(f"{name}: rows add up to {sum_bits} bits, at most {SUM_BITS}")
             found[f"{ACCUMULATOR}.{name}"] = sum_bits + min(found[src], MAGNITUDE_BITS + 1)
         return found
 
@@ -181,14 +200,25 @@ def _stored(bound: np.ndarray, block: int) -> np.ndarray:
     return bound + (np.repeat(np.array(largest, object), block)[: len(bound)] >> 6) + 1
 
 
+def _magnitudes(matrix: Matrix) -> np.ndarray:
+    """|integers| of a matrix, int32[out_features, in_features]."""
+    weights = matrix.integers()
+    return np.abs(weights, out=weights)
+
+
 def _row_norm(weights: np.ndarray, gain: np.ndarray, gain_point: int) -> np.ndarray:
     """Upper bound of sqrt(sum (w g)^2) of each row, whole integers (object)."""
     product_bits = int(weights.max(initial=0)).bit_length() + int(gain.max(initial=0)).bit_length()
     room = (62 - weights.shape[1].bit_length()) // 2
     drop = max(product_bits - room, 0)
-    product = (weights.astype(np.int64) * gain + ((1 << drop) - 1)) >> drop
-    norm = isqrt_ceil((product * product).sum(axis=1)).astype(object) << drop
-    return (norm >> gain_point) + 1
+    sums = np.empty(len(weights), np.int64)
+    for rows in row_blocks(weights.shape):  # in place, so that the cache holds every pass
+        product = weights[rows] * gain
+        product += (1 << drop) - 1
+        product >>= drop
+        product *= product
+        sums[rows] = product.sum(axis=1)
+    return (isqrt_ceil(sums).astype(object) << drop >> gain_point) + 1
 
 
 def _weighted_sum(weights: np.ndarray, bound: np.ndarray) -> np.ndarray:
@@ -196,7 +226,10 @@ def _weighted_sum(weights: np.ndarray, bound: np.ndarray) -> np.ndarray:
     row_bits = int(weights.sum(axis=1, dtype=np.int64).max(initial=0)).bit_length()
     drop = max(row_bits + int(bound.max()).bit_length() - 62, 0)
     coarse = ((bound >> drop) + 1).astype(np.int64)
-    return (weights.astype(np.int64) @ coarse).astype(object) << drop
+    sums = np.empty(len(weights), np.int64)
+    for rows in row_blocks(weights.shape):
+        sums[rows] = np.einsum("ij,j->i", weights[rows].astype(np.int64), coarse)
+    return sums.astype(object) << drop
 
 
 def _real(matrix: Matrix, rows: np.ndarray, fraction: int = FRACTION) -> np.ndarray:

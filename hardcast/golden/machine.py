@@ -125,6 +125,8 @@ class _Pass:
                 self.buffers[step.dst] = steps.norm(
                     self.ints(step.src), gain, epsilon, points, step.activation_bits
                 )
+            case kinds.Quantize():
+                self.buffers[step.dst] = quantize_blocks(self.ints(step.src), step.activation_bits)
             case kinds.HeadNorm():
                 gain, epsilon = self.golden.tensor(step.gain), self.image.constants["head_epsilon"]
                 x = self.ints(step.buffer)
@@ -165,12 +167,14 @@ class _Pass:
             "v": points.v,
             "g": points.gate,
             "u": points.gate,
+            "x": points.residual,
             "y": points.residual,
             "logits": points.logits,
         }[step.dst]
-        point_in = {"a": points.a, "f": points.f, "h": points.norm_extra}[step.src]
         src = self.buffers[step.src]
         assert isinstance(src, Blocks | Normed)
+        point_h = points.norm_extra if isinstance(src, Normed) else points.residual
+        point_in = {"a": points.a, "f": points.f, "h": point_h}[step.src]
         if step.dst == "logits":  # only the rows that were asked for
             src = _last_rows(src, self.wanted)
         weights = self.golden.weights(step.matrix)

@@ -33,7 +33,7 @@ TABLES = {  # of numerics/tables.py; making them anew takes too long for every o
     "tail": ("int32", [257]),
 }
 OPERANDS = {  # what a MATVEC may read and write
-    "h": ("q", "k", "v", "g", "u", "logits"),
+    "h": ("q", "k", "v", "g", "u", "x", "logits"),
     "a": ("y",),
     "f": ("y",),
 }
@@ -140,10 +140,10 @@ def check_program(program: Program) -> None:
         if isinstance(step, kinds.KvWrite):
             cached.append(step.layer)
     need(cached == list(range(shape.num_hidden_layers)), "not one KvWrite a layer, in order")
-    kinds_at_end = [type(step) for step in program.steps[-3:]]
+    at_end = [type(step) for step in program.steps[-3:]]
     need(
-        kinds_at_end == [kinds.Norm, kinds.Matvec, kinds.Sample],
-        "the program does not end with Norm, Matvec, Sample",
+        at_end[0] in (kinds.Norm, kinds.Quantize) and at_end[1:] == [kinds.Matvec, kinds.Sample],
+        "the program does not end with Norm or Quantize, Matvec, Sample",
     )
     heads = [s for s in program.steps if isinstance(s, kinds.Matvec) and s.dst == "logits"]
     need(heads == [program.steps[-2]], "the program does not make its logits once, at the end")
@@ -159,6 +159,8 @@ def _fits(step: kinds.Step, shape: Shape, cached: list[int]) -> bool:
         case kinds.Embed(matrix=str(), dst="x") | kinds.Add(src="y", dst="x"):
             return True
         case kinds.Norm(gain=str(), src="x", dst="h") | kinds.Sample(src="logits"):
+            return True
+        case kinds.Quantize(src="x", dst="h"):
             return True
         case kinds.HeadNorm(gain=str(), buffer=("q" | "k") as buffer, num_heads=int(heads)):
             return heads == rotated[buffer]

@@ -10,6 +10,9 @@ import numpy as np
 from hardcast.errors import HardcastError
 
 CHUNK_WEIGHTS = 1 << 22
+BLOCK_WEIGHTS = 1 << 16  # handled at a time where every pass over them should find them in cache
+GROUP_BITS, OFFSET_BITS = 8, 16  # of ROM, a group
+ROW_BITS = 24  # multiplier and shift
 LEAST_SHIFT, MOST_SHIFT = -16, 40  # of row_shift; with it every shift on the path fits int64
 
 
@@ -47,27 +50,27 @@ class Matrix:
     @property
     def rom_bits(self) -> int:
         """Bits of mask ROM: codes, scales (8), offsets (16), row multiplier and shift (24)."""
-        group_bits = 8 + (16 if self.offsets is not None else 0)
+        group_bits = GROUP_BITS + (OFFSET_BITS if self.offsets is not None else 0)
         weights = self.out_features * self.in_features * self.bits * self.planes
-        return weights + self.out_features * (self.groups * group_bits + 24)
+        return weights + self.out_features * (self.groups * group_bits + ROW_BITS)
 
     def values(self) -> np.ndarray:
         """int8[out_features, in_features]: codebook and planes resolved."""
-        code = unpack_codes(self.codes[0], self.bits, self.in_features)
-        value = self.codebook.astype(np.int16)[code]
-        if self.planes == 2:
-            value = (value << self.bits) + unpack_codes(self.codes[1], self.bits, self.in_features)
-        return value.astype(np.int8)
+        if self.planes == 1:
+            return _look_up(self.codes[0], self.bits, self.in_features, self.codebook)
+        high = _look_up(self.codes[0], self.bits, self.in_features, self.codebook << self.bits)
+        low = np.arange(1 << self.bits)
+        return high + _look_up(self.codes[1], self.bits, self.in_features, low)
 
     def integers(self) -> np.ndarray:
         """int32[out_features, in_features]: scale * value + offset."""
-        result = self.values().astype(np.int32)
-        width = self.group_size
-        for group in range(self.groups):
-            columns = slice(group * width, (group + 1) * width)
-            result[:, columns] *= self.scales[:, group, None]
+        values = self.values()
+        result = np.empty(values.shape, np.int32)
+        for rows in row_blocks(values.shape):
+            result[rows] = values[rows]
+            _each_group(np.multiply, result[rows], self.scales[rows], self.group_size)
             if self.offsets is not None:
-                result[:, columns] += self.offsets[:, group, None]
+                _each_group(np.add, result[rows], self.offsets[rows], self.group_size)
         return result
 
     def chunks(self) -> Iterator[Matrix]:
@@ -78,8 +81,14 @@ class Matrix:
 
     def sum_bits(self) -> int:
         """Bit length of the largest sum of |integers| over a row: what an accumulator needs."""
-        sums = (np.abs(part.integers()).sum(axis=1, dtype=np.int64) for part in self.chunks())
-        return int(max(int(s.max(initial=0)) for s in sums)).bit_length()
+        # A sum is below in_features * 2^16: int32 holds that of all but the widest rows.
+        dtype = np.int32 if self.in_features < 1 << 15 else np.int64
+        largest = 0
+        for part in self.chunks():
+            weights = part.integers()
+            sums = np.abs(weights, out=weights).sum(axis=1, dtype=dtype)
+            largest = max(largest, int(sums.max(initial=0)))
+        return largest.bit_length()
 
     def select(self, rows: slice | np.ndarray) -> Matrix:
         """The same matrix with only `rows` (a slice or an index array)."""
@@ -136,25 +145,79 @@ class Matrix:
             raise HardcastError(f"{self.name}: codebook values {lowest}..{highest} exceed int8")
 
 
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of the rows of a matrix of `shape`, each few enough to stay in a CPU's cache."""
+    rows, columns = shape
+    step = max(BLOCK_WEIGHTS // max(columns, 1), 1)
+    for first in range(0, rows, step):
+        yield slice(first, first + step)
+
+
 def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     """uint8[..., n] codes below 2^bits -> uint8[..., ceil(n * bits / 8)], little-endian bits."""
-    if bits == 4:  # the common case, without spreading to single bits
-        even = codes[..., 0::2].copy()
-        odd = codes[..., 1::2]
-        even[..., : odd.shape[-1]] |= odd << 4
-        return even
-    spread = (codes[..., None] >> np.arange(bits, dtype=np.uint8)) & 1
-    return np.packbits(spread.reshape(*codes.shape[:-1], -1), axis=-1, bitorder="little")
+    rows = codes.reshape(-1, codes.shape[-1])
+    packed = np.empty((len(rows), -(-rows.shape[1] // 8), bits), np.uint8)
+    spare = 8 - bits  # zeros above each code in its byte
+    for block in row_blocks(rows.shape):
+        eights = np.zeros((*packed[block].shape[:2], 8), np.uint8)
+        eights.reshape(len(eights), -1)[:, : rows.shape[1]] = rows[block]
+        word = eights.view("<u8")  # neighbours close up: pairs, fours, then all eight
+        word = (word | word >> spare) & np.uint64(0x0001000100010001 * ((1 << 2 * bits) - 1))
+        word = (word | word >> 2 * spare) & np.uint64(0x0000000100000001 * ((1 << 4 * bits) - 1))
+        word = (word | word >> 4 * spare).astype("<u8", copy=False)
+        for byte in range(bits):
+            packed[block, :, byte] = word.view(np.uint8)[:, :, byte]
+    whole = packed.reshape(len(rows), -1)[:, : -(-rows.shape[1] * bits // 8)]
+    return np.ascontiguousarray(whole).reshape(*codes.shape[:-1], -1)
 
 
 def unpack_codes(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
     """The inverse of pack_codes for `count` codes: uint8[..., count]."""
-    if bits == 4:
-        pairs = np.stack([packed & 15, packed >> 4], axis=-1)
-        return pairs.reshape(*packed.shape[:-1], -1)[..., :count]
-    spread = np.unpackbits(packed, axis=-1, count=count * bits, bitorder="little")
-    spread = spread.reshape(*packed.shape[:-1], count, bits)
-    return (spread << np.arange(bits, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
+    return _look_up(packed, bits, count, np.arange(1 << bits)).view(np.uint8)
+
+
+def _look_up(packed: np.ndarray, bits: int, count: int, values: np.ndarray) -> np.ndarray:
+    """int8[..., count]: values[code] of the first `count` packed codes, a byte or more at a time.
+
+    packed: uint8[..., bytes] as of pack_codes; bits: 2, 3 or 4; values: integers[2^bits].
+    """
+    index_bits = 12 if bits == 3 else 8  # of a look-up, which finds several values at once
+    together = index_bits // bits
+    codes = np.arange(1 << index_bits)[:, None] >> np.arange(0, index_bits, bits)
+    found = values.astype(np.int8)[codes & ((1 << bits) - 1)]
+    table = np.ascontiguousarray(found).view(f"u{together}")[:, 0]
+
+    rows = packed.reshape(-1, packed.shape[-1])
+    padding = -rows.shape[1] % bits if bits == 3 else 0
+    words = (rows.shape[1] + padding) * 8 // index_bits
+    result = np.empty((len(rows), words), table.dtype)
+    for block in row_blocks((len(rows), words * together)):
+        content = np.pad(rows[block], ((0, 0), (0, padding))) if padding else rows[block]
+        if bits == 3:  # three bytes are two indices
+            index = content[:, 0::3].astype(np.intp)
+            index |= content[:, 1::3].astype(np.intp) << 8
+            index |= content[:, 2::3].astype(np.intp) << 16
+            result[block, 0::2] = table[index & 0xFFF]
+            result[block, 1::2] = table[index >> 12]
+        else:
+            result[block] = table[content]
+    return result.view(np.int8)[:, :count].reshape(*packed.shape[:-1], count)
+
+
+def _each_group(
+    operation: np.ufunc, rows: np.ndarray, operand: np.ndarray, group_size: int
+) -> None:
+    """rows = operation(rows, operand of the group), in place.
+
+    rows: int32[rows, columns]; operand: integers[rows, groups], the last group may be short.
+    """
+    operand = operand.astype(np.int32)
+    if rows.shape[1] % group_size:
+        spread = np.repeat(operand, group_size, axis=1)[:, : rows.shape[1]]
+        operation(rows, spread, out=rows)
+    else:
+        grouped = rows.reshape(*operand.shape, group_size)
+        operation(grouped, operand[:, :, None], out=grouped)
 
 
 def stack_rows(parts: list[Matrix]) -> Matrix:

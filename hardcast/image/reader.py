@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hardcast.errors import HardcastError
 from hardcast.image import check
 from hardcast.image.layout import FORMAT, MANIFEST, MANIFEST_LIMIT, ROM, TOKENIZER, digest_of
 from hardcast.image.matrix import Matrix
+from hardcast.image.stored import read_matrix, read_tensor, sha256_of
 from hardcast.numerics.points import Points
 from hardcast.program.program import Program, verify
 
@@ -70,15 +70,7 @@ class Image:
         """A tensor by its full name, read-only. mapped=False reads it into memory instead."""
         if name not in self._tensors:
             raise HardcastError(f"{self.path}: the image has no tensor {name}")
-        entry = self._tensors[name]
-        dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), tuple(entry["shape"])
-        if not math.prod(shape):
-            return np.zeros(shape, dtype)
-        rom = self.path / ROM
-        if mapped:
-            return np.memmap(rom, dtype, "r", entry["offset"], shape)
-        flat = np.fromfile(rom, dtype, math.prod(shape), offset=entry["offset"])
-        return flat.reshape(shape)
+        return read_tensor(self.path / ROM, self._tensors[name], mapped)
 
     def has(self, name: str) -> bool:
         """Whether there is a tensor of that full name."""
@@ -88,27 +80,13 @@ class Image:
         """A matrix by name; its arrays are memory-mapped unless mapped=False."""
         if name not in self.matrices:
             raise HardcastError(f"{self.path}: the image has no matrix {name}")
-        entry = self.matrices[name]
 
-        def part(which: str) -> np.ndarray:
+        def part(which: str) -> np.ndarray | None:
+            if which == "offsets" and not self.has(f"{name}.offsets"):
+                return None
             return self.tensor(f"{name}.{which}", mapped)
 
-        matrix = Matrix(
-            name=name,
-            out_features=entry["out_features"],
-            in_features=entry["in_features"],
-            bits=entry["bits"],
-            planes=entry["planes"],
-            group_size=entry["group_size"],
-            codebook=np.array(entry["codebook"], np.int16),
-            codes=part("codes"),
-            scales=part("scales"),
-            offsets=part("offsets") if self.has(f"{name}.offsets") else None,
-            row_multiplier=part("row_multiplier"),
-            row_shift=part("row_shift"),
-        )
-        matrix.check()
-        return matrix
+        return read_matrix(name, self.matrices[name], part)
 
     def tokenizer_json(self) -> dict[str, Any]:
         """The tokenizer as stored; its hash is always checked."""
@@ -130,8 +108,7 @@ class Image:
         """Hashes every tensor and the tokenizer. Raises HardcastError naming the first altered."""
         self.tokenizer_json()
         for done, (name, entry) in enumerate(self._tensors.items()):
-            content = np.ascontiguousarray(self.tensor(name))
-            if hashlib.sha256(content.tobytes()).hexdigest() != entry["sha256"]:
+            if sha256_of(self.tensor(name)) != entry["sha256"]:
                 raise HardcastError(f"{self.path}: tensor {name} was altered: hash differs")
             if progress:
                 progress("verifying", done + 1, len(self._tensors))

@@ -16,6 +16,7 @@ from hardcast.program.step import (
     KvWrite,
     Matvec,
     Norm,
+    Quantize,
     Rope,
     Sample,
     Step,
@@ -127,7 +128,7 @@ def reads_writes(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
     match step:
         case Embed():
             return (), (step.dst,)
-        case Norm() | Matvec():
+        case Norm() | Quantize() | Matvec():
             return (step.src,), (step.dst,)
         case HeadNorm() | Rope():
             return (step.buffer,), (step.buffer,)

@@ -6,7 +6,7 @@ tensors in the image. Binary points are properties of the image (numerics/points
 
 Buffers and what they hold (T tokens):
     x        residual stream, int32[T, hidden_size]
-    h        normalised and block-quantised input of a matrix
+    h        input of a matrix, block-quantised: normalised, or after QUANTIZE as it was
     q, k, v  int32[T, heads * head_dim]
     a        attention output, block-quantised, [T, num_attention_heads * head_dim]
     g, u     int32[T, intermediate_size];  f  their gated product, block-quantised
@@ -32,6 +32,19 @@ class Norm:
     """RMS norm of the residual stream with a gain per channel, quantised for the next MATVECs."""
 
     gain: str
+    src: str = "x"
+    dst: str = "h"
+    activation_bits: int = 8
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """dst = src, block-quantised for the next MATVECs and otherwise as it is: no norm, no gain.
+
+    A rotated model whose head is tied to the embedding turns the normed residual before it meets
+    that matrix (`Matvec("head_rotation", "h", "x")`), and the head reads what came out.
+    """
+
     src: str = "x"
     dst: str = "h"
     activation_bits: int = 8
@@ -110,9 +123,23 @@ class Sample:
     src: str = "logits"
 
 
-Step = Embed | Norm | HeadNorm | Matvec | Rope | KvWrite | Attend | GateMul | Add | Sample
+Step = (
+    Embed | Norm | Quantize | HeadNorm | Matvec | Rope | KvWrite | Attend | GateMul | Add | Sample
+)
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
-    for kind in (Embed, Norm, HeadNorm, Matvec, Rope, KvWrite, Attend, GateMul, Add, Sample)
+    for kind in (
+        Embed,
+        Norm,
+        Quantize,
+        HeadNorm,
+        Matvec,
+        Rope,
+        KvWrite,
+        Attend,
+        GateMul,
+        Add,
+        Sample,
+    )
 }

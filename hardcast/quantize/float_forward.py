@@ -7,7 +7,8 @@ weights are fetched when a step reads them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from hardcast.program.step import (
     KvWrite,
     Matvec,
     Norm,
+    Quantize,
     Rope,
     Sample,
     Step,
@@ -34,6 +36,15 @@ LOGIT_BLOCK = 64  # positions whose logits are made at once
 
 Buffers = dict[str, np.ndarray]
 """Buffers of a program by name, float32[T, width]; "keys" and "values" hold the layer's k and v."""
+
+
+@dataclass
+class Kept:
+    """A forward pass to resume: x before each NORM, by the step's index, and the logits."""
+
+    tokens: np.ndarray
+    residuals: dict[int, np.ndarray]
+    logits: np.ndarray
 
 
 class FloatModel:
@@ -60,6 +71,7 @@ class FloatModel:
         self._frequencies = np.array([float(f) for f in frequencies], np.float64)
         self._fetch = tensor
         self._cache: dict[str, np.ndarray] | None = {} if cache else None
+        self._replaced: Mapping[str, np.ndarray] = {}
 
     def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Logits at every position: float32[T, vocab_size].
@@ -96,7 +108,38 @@ class FloatModel:
                 return
             self._run(step, tokens, buffers)
 
+    def checkpointed(self, tokens: np.ndarray) -> Kept:
+        """Runs int64[T] tokens and keeps x before every NORM, for `resume`."""
+        kept = Kept(tokens, {0: np.zeros(0, np.float32)}, np.zeros(0, np.float32))
+        kept.logits = self._from(kept, 0, {}, keep=True)
+        return kept
+
+    def resume(self, kept: Kept, first: int, replaced: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Logits float32[T, vocab_size] with some tensors replaced.
+
+        first: 0, or the index of a NORM before which no step reads a replaced tensor.
+        """
+        return self._from(kept, first, replaced, keep=False)
+
+    def _from(
+        self, kept: Kept, first: int, replaced: Mapping[str, np.ndarray], keep: bool
+    ) -> np.ndarray:
+        buffers: Buffers = {"x": kept.residuals[first]}
+        self._replaced = replaced
+        for index, step in enumerate(self.program.steps[first:], first):
+            if keep and isinstance(step, Norm):
+                kept.residuals[index] = buffers["x"]
+            self._run(step, kept.tokens, buffers)
+        self._replaced = {}
+        return buffers["logits"]
+
+    def tensor(self, name: str) -> np.ndarray:
+        """A tensor by image name, from the cache if there is one."""
+        return self._tensor(name)
+
     def _tensor(self, name: str) -> np.ndarray:
+        if name in self._replaced:
+            return self._replaced[name]
         if self._cache is None:
             return self._fetch(name)
         if name not in self._cache:
@@ -110,6 +153,8 @@ class FloatModel:
             case Norm():
                 gain = self._tensor(step.gain)
                 buffers[step.dst] = rms_norm(buffers[step.src], gain, self.epsilon)
+            case Quantize():
+                buffers[step.dst] = buffers[step.src]
             case HeadNorm():
                 heads = _split_heads(buffers[step.buffer], step.num_heads)
                 normed = rms_norm(heads, self._tensor(step.gain), self.epsilon)

@@ -14,15 +14,19 @@ from hardcast.image.matrix import MOST_SHIFT, Matrix, pack_codes
 
 SCALE_MAX = 255  # 8-bit group scales
 OFFSET_MAX = 32767
+ROW_SUM_BITS = 25  # of a row's sum of |integers|, which golden/bounds.py insists on
 ZERO_ROW_SHIFT = 24  # for a row of zeros any unit would do
 
 
-def row_units(largest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Smallest M * 2^-e >= largest / SCALE_MAX with M in 128..255, for each row.
+def row_units(
+    largest: np.ndarray, most: np.ndarray | int = SCALE_MAX
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Smallest M * 2^-e >= largest / most with M in 128..255, for each row.
 
-    largest: float64[out], >= 0. Returns (M uint8, e int16, unit float64).
+    largest: float64[out], >= 0; most: what the largest scale may become, see scale_limit.
+    Returns (M uint8, e int16, unit float64).
     """
-    target = largest / SCALE_MAX
+    target = largest / most
     _, exponent = np.frexp(target)  # target = mantissa * 2^exponent, mantissa in [0.5, 1)
     shift = 8 - exponent
     multiplier = np.ceil(np.ldexp(target, shift))
@@ -38,6 +42,17 @@ def row_units(largest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shift.astype(np.int16),
         np.ldexp(multiplier.astype(np.float64), -shift),
     )
+
+
+def scale_limit(total: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """The largest group scale of each row with which its integers' sum fits an accumulator.
+
+    total: float64[out], sum of |w| of a row; largest: float64[out], its largest step. A row's
+    integers are w / unit, so their sum is total / largest times what the largest scale becomes.
+    SCALE_MAX but for long rows of wide codes; a tenth of the room is left to rounding.
+    """
+    room = 0.9 * (1 << ROW_SUM_BITS)
+    return np.clip(np.floor(room * largest / np.maximum(total, 1e-300)), 1, SCALE_MAX)
 
 
 def from_grid4(
@@ -82,31 +97,6 @@ def from_grid4(
     )
 
 
-def round_to_grid4(name: str, weights: np.ndarray, group_size: int, factor: float) -> Matrix:
-    """Round to nearest, 4 bits, asymmetric: codes are chosen against the already rounded s and m.
-
-    weights: float32[out, in]; the rest as in from_grid4.
-    """
-    grouped, valid = _grouped(weights, group_size)
-    lowest = np.where(valid, grouped, np.inf).min(axis=2)
-    highest = np.where(valid, grouped, -np.inf).max(axis=2)
-    draft = from_grid4(
-        name,
-        np.zeros(weights.shape, np.uint8),
-        (highest - lowest) / 15,
-        lowest,
-        group_size,
-        factor,
-    )
-    unit = np.ldexp(draft.row_multiplier.astype(np.float64), -draft.row_shift.astype(np.int32))
-    assert draft.offsets is not None
-    scaled = grouped * factor / unit[:, None, None] - draft.offsets[:, :, None]
-    codes = np.rint(scaled / np.maximum(draft.scales, 1)[:, :, None])
-    codes = np.clip(codes, 0, 15).astype(np.uint8).reshape(len(weights), -1)
-    packed = pack_codes(codes[:, : weights.shape[1]], 4)[None]
-    return _replace_codes(draft, packed)
-
-
 def from_grid8(
     name: str, values: np.ndarray, scale: np.ndarray, group_size: int, factor: float
 ) -> Matrix:
@@ -121,7 +111,10 @@ def from_grid8(
         values = np.clip(flipped, -128, 127).astype(np.int8)
         scale = np.abs(scale)
     scale = scale.astype(np.float64) * factor
-    multiplier, shift, unit = row_units(scale.max(axis=1))
+    sizes = np.add.reduceat(np.abs(values.astype(np.int32)), _starts(values, group_size), axis=1)
+    largest = scale.max(axis=1)
+    limit = scale_limit((sizes * scale).sum(axis=1), largest)
+    multiplier, shift, unit = row_units(largest, limit)
     code = (values.astype(np.int16) + 128).astype(np.uint8)
     return Matrix(
         name,
@@ -139,28 +132,6 @@ def from_grid8(
     )
 
 
-def round_to_grid8(name: str, weights: np.ndarray, group_size: int, factor: float) -> Matrix:
-    """Round to nearest, 8 bits, symmetric, two planes. weights: float32[out, in]."""
-    grouped, _ = _grouped(weights, group_size)
-    scale = np.abs(grouped).max(axis=2) / 127
-    draft = from_grid8(name, np.zeros(weights.shape, np.int8), scale, group_size, factor)
-    unit = np.ldexp(draft.row_multiplier.astype(np.float64), -draft.row_shift.astype(np.int32))
-    step = np.maximum(draft.scales, 1) * unit[:, None]
-    values = np.clip(np.rint(grouped * factor / step[:, :, None]), -127, 127)
-    code = (values.reshape(len(weights), -1)[:, : weights.shape[1]] + 128).astype(np.uint8)
-    return _replace_codes(draft, np.stack([pack_codes(code >> 4, 4), pack_codes(code & 15, 4)]))
-
-
-def _grouped(weights: np.ndarray, group_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """float64[out, groups, group_size], zero-padded, and which elements are real."""
-    rows, columns = weights.shape
-    groups = -(-columns // group_size)
-    padded = np.zeros((rows, groups * group_size), np.float64)
-    padded[:, :columns] = weights
-    valid = (np.arange(groups * group_size) < columns).reshape(1, groups, group_size)
-    return padded.reshape(rows, groups, group_size), valid
-
-
-def _replace_codes(draft: Matrix, codes: np.ndarray) -> Matrix:
-    fields = {**draft.__dict__, "codes": codes}
-    return Matrix(**fields)
+def _starts(values: np.ndarray, group_size: int) -> np.ndarray:
+    """First column of each group."""
+    return np.arange(0, values.shape[1], group_size)

@@ -1,78 +1,225 @@
-"""What becomes of each matrix, by its role: a table, so that a new recipe is a new entry."""
+"""What becomes of each matrix, by its role. A recipe is a TOML file: a new one is a new file.
+
+summary = "one line for people"
+rotate = true               # rotation of the residual stream and of the value heads
+rounding = "gptq"           # calibrated, or "nearest": each weight by itself
+import_grids = false        # keep a stored 4- or 8-bit grid exactly where one fits
+
+[default]                   # the code of every matrix ...
+kind = "codebook"           # symmetric, asymmetric, codebook
+bits = 3                    # of one plane
+planes = 1
+group_size = 64             # inputs that share a scale; 0 for a whole row
+codebook = [-8, -5, -3, -1, 1, 3, 5, 8]
+
+[wide]                      # what `--bits` may give instead where it helps most: a search
+kind = "symmetric"
+bits = 3
+planes = 2
+
+[roles.down_proj]           # ... but of this role: replaces the whole default
+kind = "symmetric"
+bits = 3
+planes = 2
+
+[matrices."layers.11.up_proj"]   # ... but of this one
+kind = "symmetric"
+bits = 3
+planes = 2
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from hardcast.checkpoint.base import Grid
 from hardcast.errors import HardcastError
-from hardcast.image.matrix import Matrix, stack_rows
-from hardcast.quantize import grid as grids
+from hardcast.quantize.code import Code
 
-WIDE = ("embed_tokens", "lm_head")  # roles that `4bit` gives two planes
-CHUNK_WEIGHTS = 1 << 22  # weights quantised at a time: bounds memory, whatever the matrix
+ROLES = (
+    "embed_tokens",
+    "lm_head",
+    "head_rotation",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+DEFAULT = "4bit"
+GPTQ = "gptq"
+ROUNDINGS = ("nearest", GPTQ)
+_TOP = {"summary", "rotate", "rounding", "import_grids", "default", "wide", "roles", "matrices"}
+_CODE = {"kind": str, "bits": int, "planes": int, "group_size": int, "codebook": list}
+FILE_LIMIT = 1 << 20
+LINE_LIMIT = 1000  # so that no integer is too long to be printed in an error
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: as given to --recipe. bits: of one plane. group_size: inputs that share a scale."""
+    """name: as given to --recipe. The rest as in the file above.
+
+    wide: the code that a search gives to the matrices that deserve it, the others keep theirs.
+    """
 
     name: str
-    bits: int
-    group_size: int
+    summary: str
+    default: Code
+    roles: Mapping[str, Code] = field(default_factory=dict)
+    matrices: Mapping[str, Code] = field(default_factory=dict)
+    wide: Code | None = None
+    rotate: bool = False
+    rounding: str = "nearest"
+    import_grids: bool = False
 
-    def planes(self, matrix: str) -> int:
-        """1 or 2, by the matrix's role (its name without the layer)."""
-        return 2 if matrix.rpartition(".")[2] in WIDE else 1
+    def code(self, matrix: str) -> Code:
+        """The code of a matrix of the image ("layers.3.q_proj")."""
+        role = matrix.rpartition(".")[2]
+        return self.matrices.get(matrix) or self.roles.get(role) or self.default
+
+    def wider(self, matrix: str) -> Code:
+        """What a search may give to a matrix; its own code if that is fixed by the recipe."""
+        role = matrix.rpartition(".")[2]
+        fixed = matrix in self.matrices or role in self.roles
+        return self.code(matrix) if fixed or self.wide is None else self.wide
+
+    def rom_bits(self, shapes: Mapping[str, tuple[int, int]]) -> int:
+        """Mask ROM bits of a model whose matrices have these shapes, before any is made."""
+        return sum(self.code(name).rom_bits(shape) for name, shape in shapes.items())
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, int]]) -> None:
+        """Raises HardcastError naming a matrix that the recipe names but the model lacks, or
+        whose in_features its group does not divide.
+
+        shapes: every matrix of the model, (out_features, in_features).
+        """
+        for name in self.matrices:
+            if name not in shapes:
+                raise HardcastError(f"recipe {self.name}: the model has no matrix {name!r:.80}")
+        for name, (_, in_features) in shapes.items():
+            for size in (self.code(name).group_size, self.wider(name).group_size):
+                if size and in_features % size:
+                    raise HardcastError(
+                        f"recipe {self.name}: groups of {size} do not divide {name}, whose "
+                        f"in_features are {in_features}; use another group_size, or 0 for a row"
+                    )
 
 
-RECIPES = {"4bit": Recipe("4bit", bits=4, group_size=32)}
+def names() -> list[str]:
+    """The packaged recipes."""
+    found = [file.name for file in resources.files(__package__).joinpath("recipes").iterdir()]
+    return sorted(name[:-5].replace("-", "/") for name in found if name.endswith(".toml"))
 
 
 def get(name: str) -> Recipe:
-    """Raises HardcastError listing the recipes there are."""
-    if name not in RECIPES:
-        raise HardcastError(f"recipe {name!r} is not known; there are: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """A packaged recipe by name, or a TOML file by its path.
 
-
-class Weights(Protocol):
-    """Where rows of one matrix come from (a tensor of a checkpoint)."""
-
-    def grid(self, rows: slice) -> Grid | None: ...
-
-    def tensor(self, rows: slice) -> np.ndarray: ...
-
-
-def quantize_matrix(
-    recipe: Recipe, name: str, shape: tuple[int, int], source: Weights, factor: float
-) -> Matrix:
-    """One matrix in the chip's form: on its own grid where the checkpoint stores a fitting one.
-
-    shape: (out_features, in_features). factor: multiplies every weight. Rows are independent,
-    so they are taken a chunk at a time.
+    Raises HardcastError listing the recipes there are, or saying what is wrong with the file.
     """
-    step = max(CHUNK_WEIGHTS // shape[1], 1)
-    chunks = [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
-    quantise = _wide if recipe.planes(name) == 2 else _narrow
-    return stack_rows([quantise(recipe, name, source, rows, factor) for rows in chunks])
-
-
-def _wide(recipe: Recipe, name: str, source: Weights, rows: slice, factor: float) -> Matrix:
-    stored = source.grid(rows)
-    if stored is not None and stored.bits == 8:
-        return grids.from_grid8(name, stored.codes, stored.scale, stored.group_size, factor)
-    return grids.round_to_grid8(name, source.tensor(rows), recipe.group_size, factor)
-
-
-def _narrow(recipe: Recipe, name: str, source: Weights, rows: slice, factor: float) -> Matrix:
-    stored = source.grid(rows)
-    if stored is not None and stored.bits == 4:
-        assert stored.minimum is not None
-        return grids.from_grid4(
-            name, stored.codes, stored.scale, stored.minimum, stored.group_size, factor
+    if name in names():
+        file = resources.files(__package__).joinpath("recipes", name.replace("/", "-") + ".toml")
+        return parse(name, file.read_text("utf-8"))
+    if not name.endswith(".toml"):
+        raise HardcastError(
+            f"recipe {name!r} is not known; there are: {', '.join(names())}, or a .toml file"
         )
-    return grids.round_to_grid4(name, source.tensor(rows), recipe.group_size, factor)
+    path = Path(name)
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise HardcastError(f"{name}: larger than 1 MiB: not a recipe")
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise HardcastError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise HardcastError(f"{name}: not UTF-8: not a recipe") from None
+    return parse(path.stem, text, name)
+
+
+def parse(name: str, text: str, source: str | None = None) -> Recipe:
+    """A recipe from TOML text. source: what errors call it (default: recipe `name`)."""
+    where = source or f"recipe {name}"
+    if any(len(line) > LINE_LIMIT for line in text.splitlines()):
+        raise HardcastError(f"{where}: a line of more than {LINE_LIMIT} characters: not a recipe")
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # an int too long for Python is a ValueError
+        raise HardcastError(f"{where}: not valid TOML ({error!s:.120})") from None
+    unknown = sorted(set(data) - _TOP)
+    if unknown:
+        known = ", ".join(sorted(_TOP))
+        raise HardcastError(f"{where}: unknown key {unknown[0]!r:.60}; there are: {known}")
+    if not isinstance(data.get("default"), dict):
+        raise HardcastError(f"{where}: a table [default] with kind and bits is missing")
+    roles, matrices = _table(where, data, "roles"), _table(where, data, "matrices")
+    for role in roles:
+        if role not in ROLES:
+            raise HardcastError(
+                f"{where}: roles: {role!r:.60} is no role; there are: {', '.join(ROLES)}"
+            )
+    summary, rounding = data.get("summary", ""), data.get("rounding", "nearest")
+    if not isinstance(summary, str):
+        raise HardcastError(f"{where}: summary is {summary!r:.60}, expected a string")
+    if rounding not in ROUNDINGS:
+        raise HardcastError(f"{where}: rounding {rounding!r:.60}, expected nearest or gptq")
+    recipe = Recipe(
+        name,
+        summary,
+        _code(where, "default", data["default"]),
+        {role: _code(where, f"roles.{role}", entry) for role, entry in roles.items()},
+        {name: _code(where, f"matrices.{name!r}", entry) for name, entry in matrices.items()},
+        _code(where, "wide", data["wide"]) if "wide" in data else None,
+        _flag(where, data, "rotate"),
+        rounding,
+        _flag(where, data, "import_grids"),
+    )
+    if recipe.import_grids and (recipe.rotate or rounding == GPTQ):
+        raise HardcastError(
+            f"{where}: import_grids keeps the stored codes, so rotate and gptq cannot change them"
+        )
+    if recipe.wide is not None and rounding != GPTQ:
+        raise HardcastError(f"{where}: [wide] is chosen by calibration: it needs rounding gptq")
+    return recipe
+
+
+def _table(where: str, data: dict[str, Any], key: str) -> dict[str, Any]:
+    table = data.get(key, {})
+    if not isinstance(table, dict):
+        raise HardcastError(f"{where}: {key} is no table")
+    return table
+
+
+def _flag(where: str, data: dict[str, Any], key: str) -> bool:
+    value = data.get(key, False)
+    if not isinstance(value, bool):
+        raise HardcastError(f"{where}: {key} is {value!r:.60}, expected true or false")
+    return value
+
+
+def _code(where: str, table: str, entry: Any) -> Code:
+    if not isinstance(entry, dict):
+        raise HardcastError(f"{where}: {table:.60} is no table")
+    for key, value in entry.items():
+        if key not in _CODE:
+            known = ", ".join(_CODE)
+            raise HardcastError(f"{where}: [{table:.60}] has no {key!r:.60}; there are: {known}")
+        if type(value) is not _CODE[key]:
+            raise HardcastError(
+                f"{where}: [{table:.60}] {key} is {value!r:.60}, expected {_CODE[key].__name__}"
+            )
+    for key in ("kind", "bits"):
+        if key not in entry:
+            raise HardcastError(f"{where}: [{table:.60}] lacks {key}")
+    fields = dict(entry)
+    book = fields.pop("codebook", [])
+    if not all(type(value) is int for value in book):
+        raise HardcastError(f"{where}: [{table:.60}] codebook holds something else than integers")
+    try:
+        return Code(**fields, codebook=tuple(book))
+    except HardcastError as error:
+        raise HardcastError(f"{where}: [{table:.60}] {error}") from None

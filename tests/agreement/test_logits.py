@@ -6,6 +6,7 @@ no recipe makes yet are covered like those that `build` offers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardcast import flow
+from hardcast import flow, models
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.engine import Engine
 from hardcast.engine.engine import available_paths
 from hardcast.errors import HardcastError
 from hardcast.golden import Golden, machine
 from hardcast.image import Image, open_image
+from hardcast.program import step as kinds
+from hardcast.program.program import Program
 from tests import tiny
 from tests.random_image import FORMS, Form, config, model_configs, some_forms, write_random_image
 
@@ -117,6 +120,46 @@ def test_every_activation_width(folder: Path, bits: int) -> None:
         skew=4,
     )
     assert_agreement(image, draw_tokens(bits, 20, 211), seed=bits)
+
+
+def rewritten(model: ModelConfig, seed: int, head: str) -> Program:
+    """The program of `model`, all activation widths drawn, with a head that no plain model has.
+
+    rotated: NORM, a square matrix from h back to x, QUANTIZE, head. quantized: QUANTIZE, head.
+    inside: QUANTIZE instead of the NORM before the last MLP, and a matrix from h to x before it.
+    """
+    rng = np.random.default_rng(seed)
+    program = models.build_program(model, 8, 8)
+    steps: list[kinds.Step] = list(program.steps)
+    quantize, rotation = kinds.Quantize(), kinds.Matvec("head_rotation", "h", "x")
+    if head == "rotated":
+        steps[-2:-2] = [rotation, quantize]
+    elif head == "quantized":
+        steps[-3] = quantize
+    else:
+        last = max(i for i in range(len(steps) - 3) if isinstance(steps[i], kinds.Norm))
+        steps[last : last + 1] = [steps[last], rotation, quantize]
+    widths = rng.integers(8, 16, len(steps)).tolist()
+    wide = kinds.Norm | kinds.Quantize | kinds.Attend | kinds.GateMul
+    steps = [
+        replace(step, activation_bits=bits) if isinstance(step, wide) else step
+        for step, bits in zip(steps, widths, strict=True)
+    ]
+    return replace(program, steps=tuple(steps))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("head", ["rotated", "quantized", "inside"])
+def test_plain_blocks_of_x_and_mixed_widths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, head: str, seed: int
+) -> None:
+    """QUANTIZE, a MATVEC that overwrites x, and steps that write one buffer in several widths."""
+    model = config(hidden_size=[96, 70, 192][seed], tie_word_embeddings=seed != 1)
+    program = rewritten(model, seed, head)
+    monkeypatch.setattr(models, "build_program", lambda *_: program)
+    image = write_random_image(folder / "plain", model, seed=seed, gain=2.0**6, skew=4)
+    assert image.program == program
+    assert_agreement(image, draw_tokens(seed, 20, 211), seed)
 
 
 @settings(

@@ -151,7 +151,8 @@ def check_equal(case: Case, x: np.ndarray, exponents: np.ndarray, bits: int, thr
         np.testing.assert_array_equal(matrix.row(row), case.integers[row])
 
 
-# name -> what make_case takes: every code form of the image format, both packed kinds.
+# name -> what make_case takes: every code form of the image format, every packed kind, and levels
+# at both ends of what each kernel may be given.
 FORMS: dict[str, dict[str, Any]] = {
     "asymmetric 4-bit": {"bits": 4},
     "symmetric 4-bit": {"bits": 4, "codebook": np.arange(16) - 8},
@@ -162,10 +163,28 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "int8 codebook": {"bits": 4, "codebook": np.linspace(-128, 127, 16).round()},
     "3-bit": {"bits": 3, "codebook": np.arange(8) - 4},
-    "uneven 3-bit": {"bits": 3, "codebook": np.array([-8, -5, -3, -1, 1, 3, 5, 8])},
-    "ternary": {"bits": 2, "codebook": np.array([-1, 0, 1, 2])},
+    "uneven 3-bit": {"bits": 3, "codebook": np.array([-14, -9, -5, -2, 2, 5, 9, 14])},
+    "widest run of 4": {"bits": 3, "codebook": np.array([-16, -9, -5, -2, 2, 5, 9, 15])},
+    "narrowest run of 2": {"bits": 3, "codebook": np.array([-16, -9, -5, -2, 2, 5, 9, 16])},
+    "widest run of 2": {"bits": 4, "codebook": np.linspace(-63, 0, 16).round()},
+    "narrowest words": {"bits": 4, "codebook": np.linspace(-1, 63, 16).round()},
+    "unordered": {"bits": 3, "codebook": np.array([1, -1, 3, -3, 5, -5, 8, -8])},
+    "ternary": {"bits": 2, "codebook": np.array([-1, 0, 1, 1])},
+    "uneven 5-bit": {"bits": 5, "codebook": np.arange(32) ** 2 // 10 - 31},
+    "5-bit": {"bits": 5, "codebook": np.arange(32) - 16},
     "4/8-bit planes": {"bits": 4, "planes": 2},
     "3/6-bit planes": {"bits": 3, "planes": 2},
+    "2/4-bit planes": {"bits": 2, "planes": 2},
+    "uneven 3/6-bit planes": {
+        "bits": 3,
+        "planes": 2,
+        "codebook": np.array([-4, -3, -2, -1, 0, 1, 2, 2]),
+    },
+    "wide 3/6-bit planes": {
+        "bits": 3,
+        "planes": 2,
+        "codebook": np.array([-16, -9, -5, -2, 2, 5, 9, 15]),
+    },
     "8-bit": {"bits": 8},
 }
 
@@ -253,7 +272,16 @@ def test_kinds_are_as_small_as_they_can_be() -> None:
     folded = packed(codebook=np.arange(16) - 8, offsets="small")
     assert (folded.kind, folded.bytes, folded.zero) == ("U4", 608, 0)
     assert packed(**FORMS["8-bit"]).bytes == 1056
-    assert packed(**FORMS["uneven 4-bit"]).kind == "U8"
+    for form in ("uneven 4-bit", "int8 codebook"):
+        uneven = packed(**FORMS[form])
+        assert (uneven.kind, uneven.bytes) == ("L4", 544)
+    for form in ("3-bit", "uneven 3-bit", "ternary"):
+        narrow = packed(**FORMS[form])
+        assert (narrow.kind, narrow.bytes) == ("L3", 416)  # 3.25 bits a weight
+    planes = packed(**FORMS["3/6-bit planes"])
+    assert (planes.kind, planes.bytes, planes.zero) == ("U6", 800, -32)
+    assert packed(**FORMS["2/4-bit planes"]).kind == "U4"
+    assert packed(**FORMS["uneven 3/6-bit planes"]).kind == "U8"
 
 
 def test_unknown_path_names_the_available_ones() -> None:

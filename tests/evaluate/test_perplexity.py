@@ -11,8 +11,10 @@ import pytest
 
 from hardcast import flow, models
 from hardcast.checkpoint import open_checkpoint
+from hardcast.engine import Engine
 from hardcast.errors import HardcastError
-from hardcast.evaluate.perplexity import BLOCK, cut, log_softmax, measure
+from hardcast.evaluate import perplexity
+from hardcast.evaluate.perplexity import BLOCK, TOGETHER, cut, log_softmax, measure
 from hardcast.golden import Golden
 from hardcast.image import open_image
 from hardcast.quantize.float_forward import FloatModel
@@ -112,9 +114,28 @@ def test_without_a_float_model_only_the_chip_is_measured(pair: tuple[Golden, Flo
 
 def test_progress_counts_up_to_the_total(pair: tuple[Golden, FloatModel]) -> None:
     seen: list[tuple[int, int]] = []
-    golden, _ = pair
-    measure(golden, TEXT, context=90, progress=lambda done, total: seen.append((done, total)))
+    golden, reference = pair
+
+    def note(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    measure(golden, TEXT, context=90, reference=reference, progress=note)
     assert seen == [(64, 178), (89, 178), (153, 178), (178, 178)]
+    seen.clear()
+    measure(golden, TEXT, context=90, progress=note)  # both windows at once
+    assert seen == [(128, 178), (178, 178)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_windows_at_once_change_nothing(
+    pair: tuple[Golden, FloatModel], together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal to the last bit, on golden one by one and on the engine in one pass."""
+    golden, _ = pair
+    expected = measure(golden, TEXT, context=40)
+    monkeypatch.setattr(perplexity, "TOGETHER", together)
+    assert measure(golden, TEXT, context=40) == expected
+    assert measure(Engine(golden.image), TEXT, context=40) == expected
 
 
 def test_windows_are_consecutive_and_whole() -> None:
@@ -158,12 +179,13 @@ def test_log_softmax_is_stable_and_normalised() -> None:
 def test_memory_does_not_grow_with_the_text(pair: tuple[Golden, FloatModel]) -> None:
     golden, reference = pair
 
-    def peak(windows: int) -> int:
+    def peak(windows: int, compared: FloatModel | None) -> int:
         tracemalloc.start()
-        measure(golden, TEXT, reference=reference, context=46, windows=windows)
+        measure(golden, TEXT, reference=compared, context=19, windows=windows)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
 
-    peak(1)
-    assert peak(4) < 1.2 * peak(1)
+    peak(1, reference)
+    assert peak(4, reference) < 1.2 * peak(1, reference)
+    assert peak(2 * TOGETHER, None) < 1.2 * peak(TOGETHER, None)

@@ -96,15 +96,43 @@ def test_chunks_cover_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert m.sum_bits() == int(np.abs(whole).sum(axis=1).max()).bit_length()
 
 
-@given(st.sampled_from([2, 3, 4]), st.integers(1, 70), st.integers(1, 3), st.integers(0, 2**32 - 1))
-def test_pack_and_unpack(bits: int, count: int, rows: int, seed: int) -> None:
+def packbits(codes: np.ndarray, bits: int) -> np.ndarray:
+    """The layout as NumPy's packbits defines it: every code's bits one after another."""
+    spread = (codes[..., None] >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(spread.reshape(*codes.shape[:-1], -1), axis=-1, bitorder="little")
+
+
+@given(
+    st.sampled_from([2, 3, 4]),
+    st.integers(1, 70),
+    st.integers(1, 3),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 100, 1 << 16]),
+)
+def test_pack_and_unpack(bits: int, count: int, rows: int, seed: int, block: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 1 << bits, (2, rows, count), dtype=np.uint8)
-    packed = pack_codes(codes, bits)
-    assert packed.shape == (2, rows, -(-count * bits // 8))
-    assert (unpack_codes(packed, bits, count) == codes).all()
-    as_bits = "".join(f"{code:0{bits}b}"[::-1] for code in codes[0, 0])
-    stream = "".join(f"{byte:08b}"[::-1] for byte in packed[0, 0])
-    assert stream == as_bits.ljust(len(stream), "0")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(matrix_module, "BLOCK_WEIGHTS", block)
+        packed = pack_codes(codes, bits)
+        assert packed.shape == (2, rows, -(-count * bits // 8)) and packed.flags.c_contiguous
+        assert (packed == packbits(codes, bits)).all()
+        assert (unpack_codes(packed, bits, count) == codes).all()
+        turned = np.asfortranarray(codes)  # codes need not lie row by row
+        assert (pack_codes(turned, bits) == packed).all()
+        assert (unpack_codes(np.asfortranarray(packed), bits, count) == codes).all()
+
+
+@pytest.mark.parametrize("in_features", [(1 << 15) - 1, 1 << 15, 40000])
+def test_the_largest_sums_of_a_row_are_counted(in_features: int) -> None:
+    form = Form(offsets=True, codebook=(-128,) * 16)
+    drawn = draw_matrix(np.random.default_rng(0), "w", (1, in_features), form)
+    assert drawn.offsets is not None
+    extreme = dataclasses.replace(
+        drawn,
+        scales=np.full_like(drawn.scales, 255),
+        offsets=np.full_like(drawn.offsets, -(1 << 15)),
+    )
+    assert extreme.sum_bits() == (in_features * (128 * 255 + (1 << 15))).bit_length()
 
 
 def good() -> Matrix:

@@ -55,8 +55,13 @@ void ActivationBuffer::finish(int token_begin, int token_end, int block_begin, i
         for (int i = 0; i < kBlock; ++i) low[i] = static_cast<int8_t>(x[i]);
       } else {
         int8_t* const high = high_.data() + first;
-        for (int i = 0; i < kBlock; ++i) low[i] = static_cast<int8_t>(x[i] & 127);
-        for (int i = 0; i < kBlock; ++i) high[i] = static_cast<int8_t>(x[i] >> 7);
+        const int digit = view_.wide ? kWideDigit : kNarrowDigit;
+        const int half = view_.wide ? 0 : 1 << (kNarrowDigit - 1);
+        for (int i = 0; i < kBlock; ++i) {
+          const int upper = (x[i] + half) >> digit;
+          high[i] = static_cast<int8_t>(upper);
+          low[i] = static_cast<int8_t>(x[i] - (upper << digit));
+        }
       }
       if (view_.spread != nullptr) {
         int8_t* out = spread_.data() + 8 * first;

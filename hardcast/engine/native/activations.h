@@ -12,14 +12,18 @@
 
 namespace hardcast {
 
+// Bits of the low digit, where there are two.
+constexpr int kWideDigit = 7, kNarrowDigit = 5;
+
 struct Activations {
   int tokens = 0, blocks = 0, stride = 0;
   int bits = 8;                // 8..15
   bool wide = false;           // a block's sum may exceed int32, or an exponent may exceed 30
   const int16_t* x = nullptr;  // [tokens][stride]
-  const int8_t* low = nullptr;   // [tokens][stride]: x & 127, or x itself when high is null
-  const int8_t* high = nullptr;  // [tokens][stride]: x >> 7, so x = 128 high + low; null when
-                                 // bits == 8 and not wide
+  const int8_t* low = nullptr;   // [tokens][stride]: x itself when high is null
+  const int8_t* high = nullptr;  // [tokens][stride]: null when bits == 8 and not wide. x is
+                                 // 128 high + low, low 0..127, when wide, else 32 high + low,
+                                 // both within -16..16
   const int8_t* spread = nullptr;  // [8 * stride]: each four of low, 8 times over; one token of at
                                    // most 8 bits only, else null. A ready operand for a ymm.
   const int32_t* sums = nullptr;      // [tokens][blocks][2]: sum of x over each group of 32

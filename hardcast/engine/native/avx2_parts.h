@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "drive.h"
+#include "levels.h"
 
 namespace hardcast {
 namespace {
@@ -79,6 +80,33 @@ inline void prefetch_ahead(const uint8_t* line) {
   __asm__ volatile("prefetcht1 %0" : : "m"(line[kAhead]));
 }
 
+// What levels.h needs of a vector: 8 rows x 4 columns of codes.
+struct Ymm {
+  using Vector = __m256i;
+  static constexpr bool kInRegisters = true;
+
+  static Vector load(const uint8_t* at) {
+    Vector v = bytes(at);
+    __asm__("" : "+x"(v));  // load once: GCC would rather load it again for each of its parts
+    return v;
+  }
+  static Vector bytes(const uint8_t* at) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  }
+  static Vector masked(Vector v, int bits) {
+    return _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>(bits)));
+  }
+  template <int kCount>
+  static Vector shifted(Vector v) {
+    return _mm256_srli_epi16(v, kCount);
+  }
+  static Vector either(Vector a, Vector b) { return _mm256_or_si256(a, b); }
+  static Vector table(const uint8_t* levels) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(levels)));
+  }
+  static Vector lookup(Vector table, Vector v) { return _mm256_shuffle_epi8(table, v); }
+};
+
 // Per-record constants, read where they are needed: a record streams through registers once.
 struct Record {
   const uint8_t* codes;
@@ -88,7 +116,7 @@ struct Record {
 
   Record(const PackedMatrix& matrix, const uint8_t* record)
       : codes(record),
-        scales(record + matrix.code_bytes()),
+        scales(record + code_bytes(matrix.kind)),
         offsets(matrix.has_offsets ? scales + 32 : nullptr),
         zero(matrix.zero) {}
 

@@ -1,7 +1,7 @@
-// Everything that avx2_nibbles.h does not take: 8-bit codes, wider inputs. Included by
+// What avx2_bytes.h does not take: levels of a wide span, wide inputs. Included by
 // kernels_avx2.cpp only.
 //
-// Codes widen to int16 and meet 16-bit inputs in vpmaddwd: a group's lane is at most
+// Levels widen to int16 and meet 16-bit inputs in vpmaddwd: a group's lane is at most
 // 16 * 255 * 2^14 < 2^27. A block's sum stays in int32, or, kWide, goes to int64 at the scale.
 
 #pragma once
@@ -11,15 +11,14 @@
 namespace hardcast {
 namespace {
 
-template <Kind kKind, bool kWide>
-struct Words {
-  static constexpr int kTokens = 2;
+// A half's words come as two vectors: rows 0 1 | 4 5 and rows 2 3 | 6 7 of its 8, 4 columns each.
+struct Quad {
+  __m256i rows01, rows23;
+};
 
-  // A half's words come as two vectors: rows 0 1 | 4 5 and rows 2 3 | 6 7 of its 8, 4 columns each.
-  struct Quad {
-    __m256i rows01, rows23;
-  };
-
+// What all kinds share: a record's levels, unpacked or not, times tokens.
+template <bool kWide>
+struct WordProduct {
   struct Block {
     Quad words[16][2];  // [four columns][half]
     Factors factors;
@@ -32,52 +31,8 @@ struct Words {
     __m256i biased(__m256i p, int h, __m256i pair) const { return factors.biased(p, h, pair); }
   };
 
-  static void open(const PackedMatrix& matrix, const uint8_t* record, Block& block) {
-    const Packed packed(matrix, record);
-    for (int q = 0; q < 16; ++q) {
-      for (int h = 0; h < 2; ++h) block.words[q][h] = packed.fetch(q, h);
-    }
-    block.factors.read(packed, false);
-    block.offsets = packed.offsets;
-    block.zero = packed.zero;
-  }
-
-  template <int N>
-  static inline void packed(const PackedMatrix& matrix, const uint8_t* record,
-                            const Activations& x, int t, int b, int64_t* sums) {
-    multiply<N>(Packed(matrix, record), x, t, b, sums);
-  }
-
-  template <int N>
-  static inline void opened(const Block& block, const Activations& x, int t, int b,
-                            int64_t* sums) {
-    multiply<N>(block, x, t, b, sums);
-  }
-
-  static void finish(int64_t* sums) { restore_order(sums); }
-
- private:
-  struct Packed : Record {
-    using Record::Record;
-
-    Quad fetch(int q, int h) const {
-      __m256i bytes;
-      if constexpr (kKind == Kind::U4) {
-        bytes = load(codes + 64 * (q / 2) + 32 * h);
-        if (q % 2 != 0) bytes = _mm256_srli_epi16(bytes, 4);
-        bytes = _mm256_and_si256(bytes, _mm256_set1_epi8(15));
-      } else {
-        if (h == 0) prefetch_ahead(codes + 64 * q);
-        bytes = load(codes + 64 * q + 32 * h);
-      }
-      const __m256i none = _mm256_setzero_si256();
-      return {_mm256_unpacklo_epi8(bytes, none), _mm256_unpackhi_epi8(bytes, none)};
-    }
-    __m256i scale(int g, int h) const { return scales32(g, h); }
-  };
-
   template <int N, class Source>
-  static inline void multiply(const Source& source, const Activations& x, int t, int b,
+  static inline void multiply(Source& source, const Activations& x, int t, int b,
                               int64_t* sums) {
     __m256i p[2][N];
     const int16_t* const first = x.x + static_cast<size_t>(t) * x.stride + kBlock * b;
@@ -143,6 +98,74 @@ struct Words {
       add_product(sums, offset, _mm256_set1_epi32(sum), shift);
     }
   }
+
+  template <int N>
+  HARDCAST_SHARED static void opened(const Block& block, const Activations& x, int t, int b,
+                                     int64_t* sums) {
+    multiply<N>(block, x, t, b, sums);
+  }
+};
+
+// The kernel of drive.h. Bytes go straight from registers, other kinds, which only wide inputs
+// bring here, by way of a Block.
+template <Kind kKind, bool kWide>
+struct Words {
+  using Product = WordProduct<kWide>;
+  using Block = typename Product::Block;
+  static constexpr int kTokens = 2;
+  static constexpr bool kDirect = kKind == Kind::U8 && !kWide;
+
+  HARDCAST_SHARED static void open(const PackedMatrix& matrix, const uint8_t* record,
+                                   Block& block) {
+    Packed packed(matrix, record);
+    each_four<Ymm>([&](int q) {
+      for (int h = 0; h < 2; ++h) block.words[q][h] = packed.fetch(q, h);
+    });
+    block.factors.read(packed, false);
+    block.offsets = packed.offsets;
+    block.zero = packed.zero;
+  }
+
+  template <int N>
+  static inline void packed(const PackedMatrix& matrix, const uint8_t* record,
+                            const Activations& x, int t, int b, int64_t* sums) {
+    if constexpr (kDirect) {
+      Packed source(matrix, record);
+      Product::template multiply<N>(source, x, t, b, sums);
+    } else {
+      Block block;
+      open(matrix, record, block);
+      opened<N>(block, x, t, b, sums);
+    }
+  }
+
+  template <int N>
+  static inline void opened(const Block& block, const Activations& x, int t, int b,
+                            int64_t* sums) {
+    if constexpr (kDirect) {
+      Product::template multiply<N>(block, x, t, b, sums);
+    } else {
+      Product::template opened<N>(block, x, t, b, sums);
+    }
+  }
+
+  static void finish(int64_t* sums) { restore_order(sums); }
+
+ private:
+  struct Packed : Record {
+    Levels<Ymm, kKind> levels[2];
+
+    Packed(const PackedMatrix& matrix, const uint8_t* record) : Record(matrix, record) {
+      for (auto& half : levels) half.begin(matrix);
+    }
+    Quad fetch(int q, int h) {
+      if (kKind == Kind::U8 && h == 0) prefetch_ahead(codes + 64 * q);
+      const __m256i bytes = levels[h].four(codes + 32 * h, q);
+      const __m256i none = _mm256_setzero_si256();
+      return {_mm256_unpacklo_epi8(bytes, none), _mm256_unpackhi_epi8(bytes, none)};
+    }
+    __m256i scale(int g, int h) const { return scales32(g, h); }
+  };
 };
 
 }  // namespace

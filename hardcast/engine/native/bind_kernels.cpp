@@ -201,7 +201,10 @@ void bind_kernels(nb::module_& module) {
       .def_ro("cols", &PackedMatrix::cols)
       .def_ro("zero", &PackedMatrix::zero)
       .def_ro("has_offsets", &PackedMatrix::has_offsets)
-      .def_prop_ro("kind", [](const PackedMatrix& m) { return m.kind == Kind::U4 ? "U4" : "U8"; })
+      .def_prop_ro("kind", [](const PackedMatrix& m) {
+        constexpr const char* kNames[] = {"L3", "U4", "L4", "U6", "U8"};
+        return kNames[static_cast<int>(m.kind)];
+      })
       .def_prop_ro("bytes", [](const PackedMatrix& m) { return m.bytes(); })
       .def("row", [](const PackedMatrix& m, int row) {
         if (row < 0 || row >= m.rows) throw std::out_of_range("row outside the matrix");

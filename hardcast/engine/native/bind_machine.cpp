@@ -119,10 +119,10 @@ struct NativeEngine {
   void add_operation(const std::string& kind, const Names& fields) {
     static const std::map<std::string, StepKind> kinds = {
         {"Embed", StepKind::kEmbed},   {"Norm", StepKind::kNorm},
-        {"HeadNorm", StepKind::kHeadNorm}, {"Matvec", StepKind::kMatvec},
-        {"Rope", StepKind::kRope},     {"KvWrite", StepKind::kKvWrite},
-        {"Attend", StepKind::kAttend}, {"GateMul", StepKind::kGateMul},
-        {"Add", StepKind::kAdd}};
+        {"Quantize", StepKind::kQuantize}, {"HeadNorm", StepKind::kHeadNorm},
+        {"Matvec", StepKind::kMatvec}, {"Rope", StepKind::kRope},
+        {"KvWrite", StepKind::kKvWrite}, {"Attend", StepKind::kAttend},
+        {"GateMul", StepKind::kGateMul}, {"Add", StepKind::kAdd}};
     const auto found = kinds.find(kind);
     if (found == kinds.end()) throw std::invalid_argument("the engine has no step " + kind);
     Operation op;

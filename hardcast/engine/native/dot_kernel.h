@@ -2,81 +2,54 @@
 // over plain arrays, the portable path. Included by the kernels_*.cpp only; see drive.h.
 //
 // V wraps one vector of kLanes int32 lanes, lane = row. A dot product adds, to each row's lane,
-// four codes times four input digits. An input of up to 8 bits is one signed digit; a wider one is
-// x = 128 high + low with low in 0..127 and high in -128..127.
+// four levels times four input digits. An input of up to 8 bits is one signed digit; a wider one is
+// two, x = 2^digit high + low (activations.h).
 //
-// Bounds of one group (32 columns): |sum of code * digit| <= 32 * 255 * 128 < 2^20, and the joined
-// |sum of code * x| <= 32 * 255 * 2^14 < 2^27, so both fit int32 at every width.
+// Bounds of one group (32 columns): |sum of level * digit| <= 32 * 255 * 128 < 2^20, and the joined
+// |sum of level * x| <= 32 * 255 * 2^14 < 2^27, so both fit int32 at every width.
 
 #pragma once
 
 #include "drive.h"
+#include "levels.h"
 
 namespace hardcast {
 namespace {
 
-template <class V, Kind kKind, int kDigits, bool kWide>
-struct DotKernel {
+// What all kinds share: a record's levels, unpacked or not, times tokens.
+template <class V, int kDigits, bool kWide>
+struct DotProduct {
   using Int = typename V::Int;
-  using Codes = typename V::Codes;
+  using Vector = typename V::Vector;
   static constexpr int kParts = kTileRows / V::kLanes;
+  static constexpr int kPartBytes = 4 * V::kLanes;
   static constexpr int kWanted = V::kAccumulators / (kParts * kDigits);
   static constexpr int kTokens = kWanted < 1 ? 1 : kWanted > 8 ? 8 : kWanted;
 
-  struct Block {
-    alignas(64) uint8_t unpacked[kTileRows * kBlock];
-    const uint8_t* codes;  // 16 vectors of 64 bytes: `unpacked`, or the record itself
+  struct Factors {
     const uint8_t* scales;
     const int16_t* offsets;  // or null
     int zero;
   };
 
-  static void open(const PackedMatrix& matrix, const uint8_t* record, Block& block) {
-    describe(matrix, record, block);
-    if constexpr (kKind == Kind::U4) {
-      for (int j = 0; j < 8; ++j) {
-        for (int p = 0; p < kParts; ++p) {
-          const Codes both = V::codes(record + 64 * j + 4 * V::kLanes * p);
-          uint8_t* const out = block.unpacked + 128 * j + 4 * V::kLanes * p;
-          V::store(out, V::low_nibbles(both));
-          V::store(out + 64, V::high_nibbles(both));
-        }
-      }
-      block.codes = block.unpacked;
-    }
-  }
+  struct Block {
+    alignas(64) uint8_t levels[kTileRows * kBlock];  // 16 vectors of 64 bytes
+    Factors factors;
 
-  template <int N>
-  static void packed(const PackedMatrix& matrix, const uint8_t* record, const Activations& x,
-                     int t, int b, int64_t* sums) {
-    Block block;
-    describe(matrix, record, block);
-    multiply<N, kKind == Kind::U4>(block, x, t, b, sums);
-  }
+    static constexpr bool kInOrder = false;
+    Vector four(int q, int p) const { return V::load(levels + 64 * q + kPartBytes * p); }
+  };
 
-  template <int N>
-  static void opened(const Block& block, const Activations& x, int t, int b, int64_t* sums) {
-    multiply<N, false>(block, x, t, b, sums);
-  }
-
-  static void finish(int64_t*) {}  // lanes are rows already
-
- private:
-  static void describe(const PackedMatrix& matrix, const uint8_t* record, Block& block) {
-    block.codes = record;
-    block.scales = record + matrix.code_bytes();
-    block.offsets =
-        matrix.has_offsets ? reinterpret_cast<const int16_t*>(block.scales + 32) : nullptr;
-    block.zero = matrix.zero + (kKind == Kind::U8 && V::kSignedCodes ? 128 : 0);
-  }
-
-  template <int N, bool kNibbles>
-  static inline void multiply(const Block& block, const Activations& x, int t, int b,
-                              int64_t* sums) {
+  // source.four(q, p): levels of columns 4q .. 4q+3 in the p-th vector of rows; kInOrder: from
+  // registers, so that q must be a constant.
+  template <int N, class Source>
+  static inline void multiply(Source& source, const Factors& block, const Activations& x, int t,
+                              int b, int64_t* sums) {
     Int total[kParts][N];
     for (int p = 0; p < kParts; ++p) {
       for (int n = 0; n < N; ++n) total[p][n] = V::zero();
     }
+#pragma GCC unroll 2
     for (int g = 0; g < 2; ++g) {
       Int dot[kDigits][kParts][N];
       for (int d = 0; d < kDigits; ++d) {
@@ -85,33 +58,26 @@ struct DotKernel {
         }
       }
       const size_t column = static_cast<size_t>(t) * x.stride + kBlock * b + kGroup * g;
-      if constexpr (kNibbles) {
-        for (int j = 0; j < 4; ++j) {
-          Codes low[kParts], high[kParts];
-          for (int p = 0; p < kParts; ++p) {
-            const Codes both = V::codes(block.codes + 256 * g + 64 * j + 4 * V::kLanes * p);
-            low[p] = V::low_nibbles(both);
-            high[p] = V::high_nibbles(both);
-          }
-          accumulate<N>(dot, low, x, column + 8 * j);
-          accumulate<N>(dot, high, x, column + 8 * j + 4);
-        }
+      const auto add_columns = [&](int j) {
+        Vector level[kParts];
+        for (int p = 0; p < kParts; ++p) level[p] = source.four(8 * g + j, p);
+        accumulate<N>(dot, level, x, column + 4 * j);
+      };
+      if constexpr (Source::kInOrder) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) add_columns(j);
       } else {
-        for (int j = 0; j < 8; ++j) {
-          Codes codes[kParts];
-          for (int p = 0; p < kParts; ++p) {
-            const uint8_t* const at = block.codes + 512 * g + 64 * j + 4 * V::kLanes * p;
-            codes[p] = kKind == Kind::U8 ? V::bytes(at) : V::codes(at);
-          }
-          accumulate<N>(dot, codes, x, column + 4 * j);
-        }
+        for (int j = 0; j < 8; ++j) add_columns(j);
       }
       for (int p = 0; p < kParts; ++p) {
         const Int scale = V::scales(block.scales + 16 * g + V::kLanes * p);
         for (int n = 0; n < N; ++n) {
           const int32_t sum = x.sums[2 * x.at(t + n, b) + g];
           Int group = dot[0][p][n];
-          if constexpr (kDigits == 2) group = V::add(group, V::times_128(dot[1][p][n]));
+          if constexpr (kDigits == 2) {
+            constexpr int kDigit = kWide ? kWideDigit : kNarrowDigit;
+            group = V::add(group, V::template shifted_left<kDigit>(dot[1][p][n]));
+          }
           group = V::add(group, V::broadcast(block.zero * sum));  // now sum of value * x
           if constexpr (kWide) {
             int64_t* const out = sums + kTileRows * n + V::kLanes * p;
@@ -143,15 +109,84 @@ struct DotKernel {
   }
 
   template <int N>
-  static inline void accumulate(Int (&dot)[kDigits][kParts][N], const Codes (&codes)[kParts],
+  static inline void accumulate(Int (&dot)[kDigits][kParts][N], const Vector (&level)[kParts],
                                 const Activations& x, size_t column) {
     for (int n = 0; n < N; ++n) {
       const size_t at = column + static_cast<size_t>(n) * x.stride;
       for (int d = 0; d < kDigits; ++d) {
         const auto digits = V::digits((d == 0 ? x.low : x.high) + at);
-        for (int p = 0; p < kParts; ++p) dot[d][p][n] = V::dot(dot[d][p][n], codes[p], digits);
+        for (int p = 0; p < kParts; ++p) dot[d][p][n] = V::dot(dot[d][p][n], level[p], digits);
       }
     }
+  }
+
+  template <int N>
+  HARDCAST_SHARED static void opened(const Block& block, const Activations& x, int t, int b,
+                                     int64_t* sums) {
+    multiply<N>(block, block.factors, x, t, b, sums);
+  }
+};
+
+// The kernel of drive.h. One token, up to 10 bits: straight from registers; the rest by way of a
+// Block, which keeps the code small.
+template <class V, Kind kKind, int kDigits, bool kWide>
+struct DotKernel : DotProduct<V, kDigits, kWide> {
+  using Product = DotProduct<V, kDigits, kWide>;
+  using Block = typename Product::Block;
+  using Product::kParts;
+  using Product::kPartBytes;
+
+  HARDCAST_SHARED static void open(const PackedMatrix& matrix, const uint8_t* record,
+                                   Block& block) {
+    block.factors = factors(matrix, record);
+    for (int p = 0; p < kParts; ++p) {
+      Levels<V, kKind> levels;
+      levels.begin(matrix);
+      each_four<V>([&](int q) {
+        V::store(block.levels + 64 * q + kPartBytes * p, levels.four(record + kPartBytes * p, q));
+      });
+    }
+  }
+
+  template <int N>
+  static void packed(const PackedMatrix& matrix, const uint8_t* record, const Activations& x,
+                     int t, int b, int64_t* sums) {
+    if constexpr (N == 1 && !kWide && V::kInRegisters) {
+      Packed source(matrix, record);
+      Product::template multiply<N>(source, factors(matrix, record), x, t, b, sums);
+    } else {
+      Block block;
+      open(matrix, record, block);
+      opened<N>(block, x, t, b, sums);
+    }
+  }
+
+  template <int N>
+  static void opened(const Block& block, const Activations& x, int t, int b, int64_t* sums) {
+    Product::template opened<N>(block, x, t, b, sums);
+  }
+
+  static void finish(int64_t*) {}  // lanes are rows already
+
+ private:
+  struct Packed {
+    const uint8_t* record;
+    Levels<V, kKind> levels[kParts];
+
+    static constexpr bool kInOrder = true;
+    Packed(const PackedMatrix& matrix, const uint8_t* at) : record(at) {
+      for (auto& part : levels) part.begin(matrix);
+    }
+    typename V::Vector four(int q, int p) { return levels[p].four(record + kPartBytes * p, q); }
+  };
+
+  static typename Product::Factors factors(const PackedMatrix& matrix, const uint8_t* record) {
+    const uint8_t* const scales = record + code_bytes(kKind);
+    const auto* const offsets = reinterpret_cast<const int16_t*>(scales + 32);
+    // A path with signed codes meets levels that may exceed 127 as level - 128.
+    const bool any_byte = kKind != Kind::U4 && kKind != Kind::U6;
+    return {scales, matrix.has_offsets ? offsets : nullptr,
+            matrix.zero + (any_byte && V::kSignedCodes ? 128 : 0)};
   }
 };
 
@@ -167,8 +202,13 @@ void dot_multiply_kind(const PackedMatrix& matrix, const Activations& x, int beg
 template <class V>
 void dot_multiply(const PackedMatrix& matrix, const Activations& x, int begin, int end,
                   Sink sink) {
-  if (matrix.kind == Kind::U4) return dot_multiply_kind<V, Kind::U4>(matrix, x, begin, end, sink);
-  dot_multiply_kind<V, Kind::U8>(matrix, x, begin, end, sink);
+  switch (matrix.kind) {
+    case Kind::L3: return dot_multiply_kind<V, Kind::L3>(matrix, x, begin, end, sink);
+    case Kind::U4: return dot_multiply_kind<V, Kind::U4>(matrix, x, begin, end, sink);
+    case Kind::L4: return dot_multiply_kind<V, Kind::L4>(matrix, x, begin, end, sink);
+    case Kind::U6: return dot_multiply_kind<V, Kind::U6>(matrix, x, begin, end, sink);
+    case Kind::U8: return dot_multiply_kind<V, Kind::U8>(matrix, x, begin, end, sink);
+  }
 }
 
 }  // namespace

@@ -21,6 +21,9 @@
 namespace hardcast {
 namespace {
 
+// A function of many instances that must not be copied into each caller.
+#define HARDCAST_SHARED __attribute__((noinline))
+
 constexpr int kStreams = 4;        // tiles read in turn: as many streams as the prefetchers follow
 constexpr int kStreamTokens = 8;   // up to here records are read straight from memory
 constexpr int kChunkTokens = 64;   // tokens a chunk of the GEMM: 8 KB of sums, digits fit in L2

@@ -27,11 +27,13 @@ void share(int count, int tid, int threads, F&& f) {
   for (int i = begin; i < end; ++i) f(i);
 }
 
-int bits_of(const Model& model, Buffer dst, bool wanted) {
+// Bits of the widest codes that any step writes to a block-quantised buffer.
+int bits_of(const Model& model, Buffer dst) {
+  int bits = 8;
   for (const Operation& op : model.operations) {
-    if (op.dst == dst && op.wanted == wanted && op.kind != StepKind::kMatvec) return op.bits;
+    if (op.dst == dst) bits = std::max(bits, op.bits);
   }
-  return 8;
+  return bits;
 }
 
 }  // namespace
@@ -47,7 +49,6 @@ int Machine::point_of(Buffer buffer) const {
     case Buffer::kA: return p.a;
     case Buffer::kG: case Buffer::kU: return p.gate;
     case Buffer::kF: return p.f;
-    case Buffer::kH: return p.norm_extra;
     case Buffer::kLogits: return p.logits;
     default: return p.residual;
   }
@@ -60,18 +61,19 @@ void Machine::prepare(const std::vector<Row>& rows) {
   for (int i = 0; i < tokens; ++i) {
     if (rows[i].wanted) wanted_.push_back(i);
   }
+  const int wanted = static_cast<int>(wanted_.size());
   for (Buffer b : {Buffer::kX, Buffer::kQ, Buffer::kK, Buffer::kV, Buffer::kG, Buffer::kU,
                    Buffer::kY}) {
     grow(ints_[static_cast<int>(b)], static_cast<size_t>(tokens) * model_.width(b));
   }
   const Shape& s = model_.shape;
-  const int wanted = static_cast<int>(wanted_.size());
-  h_.resize(tokens, s.hidden_size, bits_of(model_, Buffer::kH, false), kMostExponent);
-  head_.resize(wanted, s.hidden_size, bits_of(model_, Buffer::kH, true), kMostExponent);
-  a_.resize(tokens, model_.q_width(), bits_of(model_, Buffer::kA, false), kMostExponent);
-  f_.resize(tokens, s.intermediate_size, bits_of(model_, Buffer::kF, false), kMostExponent);
+  grow(ints_[static_cast<int>(Buffer::kHeadX)], static_cast<size_t>(wanted) * s.hidden_size);
+  h_.resize(tokens, s.hidden_size, bits_of(model_, Buffer::kH), kMostExponent);
+  head_h_.resize(wanted, s.hidden_size, bits_of(model_, Buffer::kHeadH), kMostExponent);
+  a_.resize(tokens, model_.q_width(), bits_of(model_, Buffer::kA), kMostExponent);
+  f_.resize(tokens, s.intermediate_size, bits_of(model_, Buffer::kF), kMostExponent);
   grow(h_scales_, tokens);
-  grow(head_scales_, wanted);
+  grow(head_h_scales_, wanted);
   grow(cosines_, static_cast<size_t>(tokens) * s.head_dim / 2);
   grow(sines_, static_cast<size_t>(tokens) * s.head_dim / 2);
   grow(q_codes_, static_cast<size_t>(tokens) * model_.q_width());
@@ -100,6 +102,7 @@ void Machine::run(const Operation& op, int tid, int threads) {
   switch (op.kind) {
     case StepKind::kEmbed: return embed(op, tid, threads);
     case StepKind::kNorm: return norm(op, tid, threads);
+    case StepKind::kQuantize: return quantize(op, tid, threads);
     case StepKind::kHeadNorm: return head_norm(op, tid, threads);
     case StepKind::kMatvec: return matvec(op, tid, threads);
     case StepKind::kRope: return rope(op, tid, threads);
@@ -125,21 +128,30 @@ void Machine::embed(const Operation& op, int tid, int threads) {
   });
 }
 
+// Scale = fill(x of a token, the token's place in h, h), for every token of the step.
+template <class F>
+void Machine::fill_h(const Operation& op, int tid, int threads, F&& fill) {
+  const bool head = op.dst == Buffer::kHeadH;
+  ActivationBuffer& h = head ? head_h_ : h_;
+  Scale* const scales = head ? head_h_scales_.data() : h_scales_.data();
+  const int32_t* const x = ints(op.src);
+  share(h.view().tokens, tid, threads, [&](int t) {
+    const int row = head && op.src == Buffer::kX ? wanted_[t] : t;
+    scales[t] = fill(x + static_cast<size_t>(row) * model_.shape.hidden_size, t, h);
+  });
+}
+
 void Machine::norm(const Operation& op, int tid, int threads) {
-  const int n = model_.shape.hidden_size;
   const int32_t* const gain = model_.gains[op.gain].data();
-  const int32_t* const x = ints(Buffer::kX);
-  if (op.wanted) {
-    share(static_cast<int>(wanted_.size()), tid, threads, [&](int w) {
-      const size_t first = static_cast<size_t>(wanted_[w]) * n;
-      head_scales_[w] = hardcast::norm(model_, gain, x + first, op.bits, w, head_);
-    });
-  } else {
-    share(static_cast<int>(rows_.size()), tid, threads, [&](int t) {
-      const size_t first = static_cast<size_t>(t) * n;
-      h_scales_[t] = hardcast::norm(model_, gain, x + first, op.bits, t, h_);
-    });
-  }
+  fill_h(op, tid, threads, [&](const int32_t* x, int t, ActivationBuffer& h) {
+    return hardcast::norm(model_, gain, x, op.bits, t, h);
+  });
+}
+
+void Machine::quantize(const Operation& op, int tid, int threads) {
+  fill_h(op, tid, threads, [&](const int32_t* x, int t, ActivationBuffer& h) {
+    return hardcast::quantize(model_, x, op.bits, t, h);
+  });
 }
 
 void Machine::head_norm(const Operation& op, int tid, int threads) {
@@ -151,28 +163,35 @@ void Machine::head_norm(const Operation& op, int tid, int threads) {
   });
 }
 
+const ActivationBuffer& Machine::input(Buffer src) const {
+  switch (src) {
+    case Buffer::kHeadH: return head_h_;
+    case Buffer::kA: return a_;
+    case Buffer::kF: return f_;
+    default: return h_;
+  }
+}
+
 void Machine::matvec(const Operation& op, int tid, int threads) {
   const Matrix& matrix = model_.matrices[op.matrix];
   const int tiles = matrix.packed.tiles;
   const int begin = static_cast<int>(int64_t{tiles} * tid / threads);
   const int end = static_cast<int>(int64_t{tiles} * (tid + 1) / threads);
   const int32_t* const bias = op.bias < 0 ? nullptr : model_.biases[op.bias].data();
-  const bool normed = op.src == Buffer::kH;
-  const ActivationBuffer& src =
-      op.wanted ? head_ : normed ? h_ : op.src == Buffer::kA ? a_ : f_;
-  if (!normed) {  // every thread finds the largest exponents for itself: cheaper than a barrier
-    const Activations& blocks = src.view();
-    grow(plain_scales_[tid], blocks.tokens);
-    for (int t = 0; t < blocks.tokens; ++t) {
-      const uint8_t* const first = blocks.exponents + blocks.at(t, 0);
-      plain_scales_[tid][t].largest_exponent = *std::max_element(first, first + blocks.blocks);
+  const Activations& src = input(op.src).view();
+  const Scale* scales = op.src == Buffer::kHeadH ? head_h_scales_.data() : h_scales_.data();
+  if (op.src == Buffer::kA || op.src == Buffer::kF) {
+    // Every thread finds the largest exponents for itself: cheaper than a barrier.
+    grow(plain_scales_[tid], src.tokens);
+    for (int t = 0; t < src.tokens; ++t) {
+      const uint8_t* const first = src.exponents + src.at(t, 0);
+      plain_scales_[tid][t] = {1, point_of(op.src),
+                               *std::max_element(first, first + src.blocks)};
     }
+    scales = plain_scales_[tid].data();
   }
-  const Scale* const scales =
-      op.wanted ? head_scales_.data() : normed ? h_scales_.data() : plain_scales_[tid].data();
   int32_t* const out = op.dst == Buffer::kLogits ? logits_ : ints(op.dst);
-  hardcast::matvec(model_, matrix, src.view(), scales, point_of(op.src), point_of(op.dst), bias,
-                   begin, end, out);
+  hardcast::matvec(model_, matrix, src, op.bits, scales, point_of(op.dst), bias, begin, end, out);
 }
 
 void Machine::rope(const Operation& op, int tid, int threads) {

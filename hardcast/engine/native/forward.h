@@ -38,6 +38,7 @@ class Machine {
   void run(const Operation& op, int tid, int threads);
   void embed(const Operation& op, int tid, int threads);
   void norm(const Operation& op, int tid, int threads);
+  void quantize(const Operation& op, int tid, int threads);
   void head_norm(const Operation& op, int tid, int threads);
   void matvec(const Operation& op, int tid, int threads);
   void rope(const Operation& op, int tid, int threads);
@@ -45,6 +46,10 @@ class Machine {
   void attend(const Operation& op, int tid, int threads);
   void gate_mul(const Operation& op, int tid, int threads);
   void add(const Operation& op, int tid, int threads);
+
+  template <class F>
+  void fill_h(const Operation& op, int tid, int threads, F&& fill);
+  const ActivationBuffer& input(Buffer src) const;
 
   int32_t* ints(Buffer buffer) { return ints_[static_cast<int>(buffer)].data(); }
   int point_of(Buffer buffer) const;
@@ -55,9 +60,9 @@ class Machine {
   std::vector<int> wanted_;  // indices into rows_
   int32_t* logits_ = nullptr;
 
-  std::vector<int32_t> ints_[11];                   // [tokens][width] of the int32 buffers
-  ActivationBuffer h_, head_, a_, f_;
-  std::vector<Scale> h_scales_, head_scales_;
+  std::vector<int32_t> ints_[kBuffers];              // [tokens][width] of the int32 buffers
+  ActivationBuffer h_, head_h_, a_, f_;
+  std::vector<Scale> h_scales_, head_h_scales_;
   std::vector<int32_t> cosines_, sines_;             // [tokens][head_dim / 2]
   std::vector<int8_t> q_codes_, k_codes_;            // [tokens][heads][head_dim]
   std::vector<uint8_t> q_exponents_, k_exponents_;   // [tokens][heads]

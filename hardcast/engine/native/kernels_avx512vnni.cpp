@@ -12,32 +12,41 @@ namespace {
 struct ZmmVector {
   static constexpr int kLanes = 16;
   static constexpr int kAccumulators = 16;  // of 32 registers
+  static constexpr bool kInRegisters = true;
   static constexpr bool kSignedCodes = false;
   using Int = __m512i;
-  using Codes = __m512i;
+  using Vector = __m512i;
   using Digits = __m512i;
 
   static Int zero() { return _mm512_setzero_si512(); }
   static Int broadcast(int32_t value) { return _mm512_set1_epi32(value); }
-  static Codes codes(const uint8_t* in) {
-    Codes c = _mm512_loadu_si512(in);
+  static Vector load(const uint8_t* in) {
+    Vector c = _mm512_loadu_si512(in);
 #if !defined(HARDCAST_EMULATED)  // an emulated vector is no register
     __asm__("" : "+v"(c));  // GCC 12 would store it to the stack and load it once for each nibble
 #endif
     return c;
   }
-  static Codes bytes(const uint8_t* in) { return codes(in); }
-  static void store(uint8_t* out, Codes c) { _mm512_storeu_si512(out, c); }
-  static Codes low_nibbles(Codes c) { return _mm512_and_si512(c, _mm512_set1_epi8(15)); }
-  static Codes high_nibbles(Codes c) {
-    return _mm512_and_si512(_mm512_srli_epi16(c, 4), _mm512_set1_epi8(15));
+  static Vector bytes(const uint8_t* in) { return load(in); }
+  static void store(uint8_t* out, Vector c) { _mm512_storeu_si512(out, c); }
+  static Vector masked(Vector v, int bits) {
+    return _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>(bits)));
   }
+  template <int kCount>
+  static Vector shifted(Vector v) {
+    return _mm512_srli_epi16(v, kCount);
+  }
+  static Vector either(Vector a, Vector b) { return _mm512_or_si512(a, b); }
+  static Vector table(const uint8_t* in) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(in)));
+  }
+  static Vector lookup(Vector table, Vector v) { return _mm512_shuffle_epi8(table, v); }
   static Digits digits(const int8_t* in) {
     int32_t four;
     std::memcpy(&four, in, sizeof four);
     return _mm512_set1_epi32(four);
   }
-  static Int dot(Int sum, Codes c, Digits x) { return _mm512_dpbusd_epi32(sum, c, x); }
+  static Int dot(Int sum, Vector c, Digits x) { return _mm512_dpbusd_epi32(sum, c, x); }
   static Int scales(const uint8_t* in) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
   }
@@ -47,7 +56,10 @@ struct ZmmVector {
   }
   static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
   static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
-  static Int times_128(Int a) { return _mm512_slli_epi32(a, 7); }
+  template <int kCount>
+  static Int shifted_left(Int a) {
+    return _mm512_slli_epi32(a, kCount);
+  }
   static Int pair_dot(const int16_t* pairs, const int16_t* sums) {
     int32_t pair;
     std::memcpy(&pair, sums, sizeof pair);

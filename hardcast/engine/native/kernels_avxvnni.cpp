@@ -12,9 +12,10 @@ namespace {
 struct YmmVector {
   static constexpr int kLanes = 8;
   static constexpr int kAccumulators = 8;  // of 16 registers
+  static constexpr bool kInRegisters = true;
   static constexpr bool kSignedCodes = false;
   using Int = __m256i;
-  using Codes = __m256i;
+  using Vector = __m256i;
   using Digits = __m256i;
 
   static __m256i load(const void* in) {
@@ -22,21 +23,28 @@ struct YmmVector {
   }
   static Int zero() { return _mm256_setzero_si256(); }
   static Int broadcast(int32_t value) { return _mm256_set1_epi32(value); }
-  static Codes codes(const uint8_t* in) { return load(in); }
-  static Codes bytes(const uint8_t* in) { return load(in); }
-  static void store(uint8_t* out, Codes c) {
+  static Vector bytes(const uint8_t* in) { return load(in); }
+  static void store(uint8_t* out, Vector c) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), c);
   }
-  static Codes low_nibbles(Codes c) { return _mm256_and_si256(c, _mm256_set1_epi8(15)); }
-  static Codes high_nibbles(Codes c) {
-    return _mm256_and_si256(_mm256_srli_epi16(c, 4), _mm256_set1_epi8(15));
+  static Vector masked(Vector v, int bits) {
+    return _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>(bits)));
   }
+  template <int kCount>
+  static Vector shifted(Vector v) {
+    return _mm256_srli_epi16(v, kCount);
+  }
+  static Vector either(Vector a, Vector b) { return _mm256_or_si256(a, b); }
+  static Vector table(const uint8_t* in) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(in)));
+  }
+  static Vector lookup(Vector table, Vector v) { return _mm256_shuffle_epi8(table, v); }
   static Digits digits(const int8_t* in) {
     int32_t four;
     std::memcpy(&four, in, sizeof four);
     return _mm256_set1_epi32(four);
   }
-  static Int dot(Int sum, Codes c, Digits x) { return _mm256_dpbusd_avx_epi32(sum, c, x); }
+  static Int dot(Int sum, Vector c, Digits x) { return _mm256_dpbusd_avx_epi32(sum, c, x); }
   static Int scales(const uint8_t* in) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)));
   }
@@ -46,7 +54,10 @@ struct YmmVector {
   }
   static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
   static Int multiply(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
-  static Int times_128(Int a) { return _mm256_slli_epi32(a, 7); }
+  template <int kCount>
+  static Int shifted_left(Int a) {
+    return _mm256_slli_epi32(a, kCount);
+  }
   static Int pair_dot(const int16_t* pairs, const int16_t* sums) {
     int32_t pair;
     std::memcpy(&pair, sums, sizeof pair);

@@ -12,28 +12,37 @@ namespace {
 struct NeonVector {
   static constexpr int kLanes = 4;
   static constexpr int kAccumulators = 16;  // of 32 registers
+  static constexpr bool kInRegisters = true;
   static constexpr bool kSignedCodes = true;  // SDOT: stored value + 128 becomes value again
   using Int = int32x4_t;
-  using Codes = int8x16_t;
+  using Vector = int8x16_t;
   using Digits = int8x16_t;
 
   static Int zero() { return vdupq_n_s32(0); }
   static Int broadcast(int32_t value) { return vdupq_n_s32(value); }
-  static Codes codes(const uint8_t* in) { return vreinterpretq_s8_u8(vld1q_u8(in)); }
-  static Codes bytes(const uint8_t* in) {
+  static Vector load(const uint8_t* in) { return vreinterpretq_s8_u8(vld1q_u8(in)); }
+  static Vector bytes(const uint8_t* in) {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(in), vdupq_n_u8(0x80)));
   }
-  static void store(uint8_t* out, Codes c) { vst1q_u8(out, vreinterpretq_u8_s8(c)); }
-  static Codes low_nibbles(Codes c) { return vandq_s8(c, vdupq_n_s8(15)); }
-  static Codes high_nibbles(Codes c) {
-    return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(c), 4));
+  static void store(uint8_t* out, Vector c) { vst1q_u8(out, vreinterpretq_u8_s8(c)); }
+  static Vector masked(Vector v, int bits) {
+    return vandq_s8(v, vdupq_n_s8(static_cast<int8_t>(bits)));
+  }
+  template <int kCount>
+  static Vector shifted(Vector v) {
+    return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(v), kCount));
+  }
+  static Vector either(Vector a, Vector b) { return vorrq_s8(a, b); }
+  static Vector table(const uint8_t* in) { return bytes(in); }
+  static Vector lookup(Vector table, Vector v) {  // TBL gives 0 past its 16 entries
+    return vqtbl1q_s8(table, vreinterpretq_u8_s8(masked(v, 15)));
   }
   static Digits digits(const int8_t* in) {
     int32_t four;
     std::memcpy(&four, in, sizeof four);
     return vreinterpretq_s8_s32(vdupq_n_s32(four));
   }
-  static Int dot(Int sum, Codes c, Digits x) { return vdotq_s32(sum, c, x); }
+  static Int dot(Int sum, Vector c, Digits x) { return vdotq_s32(sum, c, x); }
   static Int scales(const uint8_t* in) {
     uint32_t four;
     std::memcpy(&four, in, sizeof four);
@@ -46,7 +55,10 @@ struct NeonVector {
   }
   static Int add(Int a, Int b) { return vaddq_s32(a, b); }
   static Int multiply(Int a, Int b) { return vmulq_s32(a, b); }
-  static Int times_128(Int a) { return vshlq_n_s32(a, 7); }
+  template <int kCount>
+  static Int shifted_left(Int a) {
+    return vshlq_n_s32(a, kCount);
+  }
   static Int pair_dot(const int16_t* pairs, const int16_t* sums) {
     return vmlaq_n_s32(vmulq_n_s32(offset(pairs, 0), sums[0]), offset(pairs, 1), sums[1]);
   }

@@ -10,12 +10,13 @@ namespace {
 struct PortableVector {
   static constexpr int kLanes = 16;
   static constexpr int kAccumulators = 1;
+  static constexpr bool kInRegisters = false;
   static constexpr bool kSignedCodes = false;
 
   struct Int {
     int32_t lane[kLanes];
   };
-  struct Codes {
+  struct Vector {
     uint8_t byte[4 * kLanes];
   };
   using Digits = const int8_t*;
@@ -31,23 +32,37 @@ struct PortableVector {
   static Int broadcast(int32_t value) {
     return each([=](int) { return value; });
   }
-  static Codes codes(const uint8_t* in) {
-    Codes out;
+  static Vector load(const uint8_t* in) {
+    Vector out;
     std::memcpy(out.byte, in, sizeof out.byte);
     return out;
   }
-  static Codes bytes(const uint8_t* in) { return codes(in); }
-  static void store(uint8_t* out, const Codes& c) { std::memcpy(out, c.byte, sizeof c.byte); }
-  static Codes low_nibbles(Codes c) {
-    for (uint8_t& byte : c.byte) byte &= 15;
-    return c;
+  static Vector bytes(const uint8_t* in) { return load(in); }
+  static void store(uint8_t* out, const Vector& c) { std::memcpy(out, c.byte, sizeof c.byte); }
+  static Vector masked(Vector v, int bits) {
+    for (uint8_t& byte : v.byte) byte = static_cast<uint8_t>(byte & bits);
+    return v;
   }
-  static Codes high_nibbles(Codes c) {
-    for (uint8_t& byte : c.byte) byte >>= 4;
-    return c;
+  template <int kCount>
+  static Vector shifted(Vector v) {
+    for (uint8_t& byte : v.byte) byte >>= kCount;
+    return v;
+  }
+  static Vector either(Vector a, const Vector& b) {
+    for (size_t i = 0; i < sizeof a.byte; ++i) a.byte[i] |= b.byte[i];
+    return a;
+  }
+  static Vector table(const uint8_t* in) {
+    Vector out;
+    std::memcpy(out.byte, in, 16);
+    return out;
+  }
+  static Vector lookup(const Vector& table, Vector v) {
+    for (uint8_t& byte : v.byte) byte = table.byte[byte & 15];
+    return v;
   }
   static Digits digits(const int8_t* in) { return in; }
-  static Int dot(const Int& sum, const Codes& c, Digits x) {
+  static Int dot(const Int& sum, const Vector& c, Digits x) {
     return each([&](int l) {
       const uint8_t* const row = c.byte + 4 * l;
       return sum.lane[l] + row[0] * x[0] + row[1] * x[1] + row[2] * x[2] + row[3] * x[3];
@@ -72,8 +87,9 @@ struct PortableVector {
                                   static_cast<uint32_t>(b.lane[l]));
     });
   }
-  static Int times_128(const Int& a) {
-    return each([&](int l) { return a.lane[l] * 128; });
+  template <int kCount>
+  static Int shifted_left(const Int& a) {
+    return each([&](int l) { return a.lane[l] * (1 << kCount); });
   }
   static Int pair_dot(const int16_t* pairs, const int16_t* sums) {
     return each([=](int l) { return pairs[2 * l] * sums[0] + pairs[2 * l + 1] * sums[1]; });

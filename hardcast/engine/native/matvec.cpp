@@ -82,18 +82,17 @@ const FinishTile finish_tile_avx2 = finish_tile;
 
 }  // namespace
 
-void matvec(const Model& model, const Matrix& matrix, const Activations& x,
-            const Scale* scales, int point_in, int point_out, const int32_t* bias,
-            int tile_begin, int tile_end, int32_t* out) {
+void matvec(const Model& model, const Matrix& matrix, const Activations& x, int bits,
+            const Scale* scales, int point_out, const int32_t* bias, int tile_begin,
+            int tile_end, int32_t* out) {
   const int rows = matrix.packed.rows;
   static const int32_t kNoBias[kTileRows] = {};
   auto sink = [&](int tile, int token_begin, int tokens, const int64_t* sums) {
     const int first = tile * kTileRows, count = std::min(kTileRows, rows - first);
     for (int t = 0; t < tokens; ++t) {
       const Scale& s = scales[token_begin + t];
-      const int drop =
-          std::max(s.largest_exponent + matrix.sum_bits + x.bits - 1 - kProductBits, 0);
-      const int scale = point_in + s.fraction - drop - point_out;
+      const int drop = std::max(s.largest_exponent + matrix.sum_bits + bits - 1 - kProductBits, 0);
+      const int scale = s.fraction - drop - point_out;
       const bool common =
           matrix.least_shift + scale >= 0 && matrix.most_shift + scale <= kMostShift;
       const FinishTile finish = common && model.path->avx2 ? finish_tile_avx2 : finish_tile;

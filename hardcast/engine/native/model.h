@@ -17,10 +17,14 @@ constexpr int kProductBits = 37;
 constexpr int kMixBits = 13;
 
 enum class StepKind : uint8_t {
-  kEmbed, kNorm, kHeadNorm, kMatvec, kRope, kKvWrite, kAttend, kGateMul, kAdd,
+  kEmbed, kNorm, kQuantize, kHeadNorm, kMatvec, kRope, kKvWrite, kAttend, kGateMul, kAdd,
 };
 
-enum class Buffer : uint8_t { kX, kH, kQ, kK, kV, kA, kG, kU, kF, kY, kLogits };
+// The head's x and h are those of the tokens whose logits are asked for (compile.py: _head).
+enum class Buffer : uint8_t {
+  kX, kH, kQ, kK, kV, kA, kG, kU, kF, kY, kLogits, kHeadX, kHeadH,
+};
+constexpr int kBuffers = 13;
 
 struct Points {
   int residual = 0, gain = 0, norm_extra = 0, normed = 0, qk = 0, rope = 0, score = 0, v = 0,
@@ -37,7 +41,7 @@ struct Operation {
   Buffer src = Buffer::kX, dst = Buffer::kX;
   int matrix = -1, gain = -1, bias = -1;  // indices into the model
   int layer = 0, heads = 0, window = 0;   // window 0: all positions
-  int bits = 8;                           // of the activations this step quantises
+  int bits = 8;                           // of the activations this step quantises, or multiplies
   bool barrier = false;  // reads or overwrites what another thread may still be working on
   bool wanted = false;   // runs only for the tokens whose logits are asked for
 };

@@ -58,7 +58,7 @@ Rsqrt rsqrt(unsigned __int128 energy, const int32_t* table) {
 }
 
 Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, int token,
-                ActivationBuffer& out) {
+           ActivationBuffer& out) {
   const int n = model.shape.hidden_size;
   const int shift = model.points.gain - model.points.norm_extra;
   int largest = 0;
@@ -73,7 +73,20 @@ Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, 
   unsigned __int128 energy = sum_of_squares(x, n) + static_cast<uint64_t>(model.norm_epsilon);
   const Rsqrt root = rsqrt(energy != 0 ? energy : 1, model.rsqrt.data());
   out.finish(token, token + 1, 0, out.view().blocks);
-  return {root.r, kRsqrtFraction + root.halfshift, largest};
+  return {root.r, model.points.norm_extra + kRsqrtFraction + root.halfshift, largest};
+}
+
+Scale quantize(const Model& model, const int32_t* x, int bits, int token, ActivationBuffer& out) {
+  const int n = model.shape.hidden_size;
+  int largest = 0;
+  for (int first = 0, block = 0; first < n; first += kBlock, ++block) {
+    const int exponent =
+        quantize_block(x + first, std::min(kBlock, n - first), bits, out.x(token) + first);
+    out.exponents(token)[block] = static_cast<uint8_t>(exponent);
+    largest = std::max(largest, exponent);
+  }
+  out.finish(token, token + 1, 0, out.view().blocks);
+  return {1, model.points.residual, largest};
 }
 
 void head_norm(const Model& model, const int32_t* gain, int32_t* x) {

@@ -1,4 +1,4 @@
-// NORM and HEAD_NORM: reciprocal root mean square in integers.
+// NORM, QUANTIZE and HEAD_NORM: what MATVECs read of x; reciprocal root mean square in integers.
 
 #pragma once
 
@@ -22,14 +22,18 @@ Rsqrt rsqrt(unsigned __int128 energy, const int32_t* table);
 unsigned __int128 sum_of_squares(const int32_t* x, int n);
 
 // What MATVEC needs of one token besides its blocks: the value is blocks * r * 2^-fraction.
-// Plain blocks have r = 1, fraction = 0; after a NORM fraction is 31 + halfshift.
+// Plain blocks have r = 1 and the binary point of their buffer as fraction; after a NORM it is
+// norm_extra + 31 + halfshift.
 struct Scale {
   int32_t r = 1, fraction = 0, largest_exponent = 0;
 };
 
 // golden/steps.py norm(): writes the codes and exponents of `token`. x: int32[hidden_size].
 Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, int token,
-                ActivationBuffer& out);
+           ActivationBuffer& out);
+
+// QUANTIZE: the same for the blocks of x as it is.
+Scale quantize(const Model& model, const int32_t* x, int bits, int token, ActivationBuffer& out);
 
 // golden/steps.py head_norm() of one head, in place. x: int32[head_dim].
 void head_norm(const Model& model, const int32_t* gain, int32_t* x);

@@ -10,43 +10,54 @@ namespace hardcast {
 
 namespace {
 
+// How a source is packed. A weight's index is its code, or high code * 2^bits + low code.
 struct Plan {
   Kind kind;
-  int zero;          // value = code + zero
-  bool has_offsets;  // offsets stored in the records
-  bool folded;       // stored offset = offset + scale * zero, and zero becomes 0
+  std::vector<int> values;  // of each index
+  int zero;                 // value = level + zero
+  bool folded = false;      // stored offset = offset + scale * zero, and zero becomes 0
 };
 
 int source_groups(const MatrixSource& m) { return (m.cols + m.group_size - 1) / m.group_size; }
 
-// Codes fit a nibble with value = code + codebook[0] when the codebook is evenly spaced by one.
-bool is_affine(const MatrixSource& m) {
-  if (m.planes != 1 || m.bits > 4) return false;
-  for (int q = 0; q < (1 << m.bits); ++q) {
-    if (m.codebook[q] != m.codebook[0] + q) return false;
-  }
-  return m.codebook[0] >= -128 && m.codebook[0] + (1 << m.bits) - 1 <= 127;
-}
+bool outside_int8(int value) { return value < -128 || value > 127; }
 
+// The smallest kind that holds the indices: through a table up to 3 bits; as they are where values
+// go up by one each time; through a table of 4 bits; else as levels.
 Plan plan_for(const MatrixSource& m) {
-  Plan plan{Kind::U8, -128, m.offsets != nullptr, false};
-  if (is_affine(m)) {
-    plan.kind = Kind::U4;
-    plan.zero = m.codebook[0];
+  Plan plan;
+  const int bits = m.bits * m.planes, levels = 1 << m.bits;
+  bool even = true;
+  for (int i = 0; i < 1 << bits; ++i) {
+    plan.values.push_back(m.planes == 2 ? m.codebook[i / levels] * levels + i % levels
+                                        : m.codebook[i]);
+    even = even && plan.values[i] == plan.values[0] + i;
   }
-  if (plan.zero == 0 || m.offsets == nullptr) return plan;
-  // The zero is free where offsets are stored anyway, if every sum stays within int16.
-  const size_t count = static_cast<size_t>(m.rows) * source_groups(m);
-  for (size_t i = 0; i < count; ++i) {
-    const int offset = m.offsets[i] + m.scales[i] * plan.zero;
-    if (offset < INT16_MIN || offset > INT16_MAX) return plan;
+  plan.zero = *std::min_element(plan.values.begin(), plan.values.end());
+  plan.kind = bits <= 3   ? Kind::L3
+              : bits <= 4 ? (even ? Kind::U4 : Kind::L4)
+              : bits <= 6 && even ? Kind::U6
+                                  : Kind::U8;
+  if (std::any_of(plan.values.begin(), plan.values.end(), outside_int8)) {
+    plan.kind = Kind::U8;  // refused only where such a value is used
+    plan.zero = -128;
   }
-  plan.folded = true;
   return plan;
 }
 
+// The zero is free where offsets are stored anyway, if every sum stays within int16.
+bool can_fold(const MatrixSource& m, int zero) {
+  if (zero == 0 || m.offsets == nullptr) return false;
+  const size_t count = static_cast<size_t>(m.rows) * source_groups(m);
+  for (size_t i = 0; i < count; ++i) {
+    const int offset = m.offsets[i] + m.scales[i] * zero;
+    if (offset < INT16_MIN || offset > INT16_MAX) return false;
+  }
+  return true;
+}
+
 size_t record_size(Kind kind, bool has_offsets) {
-  return (kind == Kind::U4 ? 512 : 1024) + 32 + (has_offsets ? 64 : 0);
+  return code_bytes(kind) + 32 + (has_offsets ? 64 : 0);
 }
 
 // Codes of one plane of one row, one byte each.
@@ -83,55 +94,90 @@ class RowReader {
   RowReader(const MatrixSource& source, const Plan& plan)
       : source_(source), plan_(plan), low_(source.cols) {
     plane_row_ = (static_cast<size_t>(source.cols) * source.bits + 7) / 8;
-    if (plan.kind == Kind::U4) return;
-    const int levels = 1 << source.bits;
-    const int lows = source.planes == 2 ? levels : 1;
-    for (int high = 0; high < levels; ++high) {
-      for (int low = 0; low < lows; ++low) {
-        const int value = source.codebook[high] * (source.planes == 2 ? levels : 1) + low;
-        byte_.push_back(static_cast<uint8_t>(value + 128));
-        bad_.push_back(value < -128 || value > 127);
-      }
-    }
   }
 
-  // out[cols]: the unsigned codes of the packed form.
+  // out[cols]: the codes of the packed form.
   void read(int row, uint8_t* out) {
     const uint8_t* const plane = source_.codes + plane_row_ * row;
     read_plane(plane, source_.bits, source_.cols, out);
-    if (plan_.kind == Kind::U4) return;
     if (source_.planes == 2) {
       read_plane(plane + plane_row_ * source_.rows, source_.bits, source_.cols, low_.data());
+      for (int i = 0; i < source_.cols; ++i) {
+        out[i] = static_cast<uint8_t>(out[i] << source_.bits | low_[i]);
+      }
     }
+    if (plan_.kind != Kind::U8) return;
     for (int i = 0; i < source_.cols; ++i) {
-      const int index = source_.planes == 2 ? out[i] << source_.bits | low_[i] : out[i];
-      if (bad_[index]) throw std::invalid_argument("matrix holds a value outside -128..127");
-      out[i] = byte_[index];
+      const int value = plan_.values[out[i]];
+      if (outside_int8(value)) {
+        throw std::invalid_argument("matrix holds a value outside -128..127");
+      }
+      out[i] = static_cast<uint8_t>(value - plan_.zero);
     }
   }
 
  private:
   const MatrixSource& source_;
   const Plan& plan_;
-  std::vector<uint8_t> low_, byte_;
-  std::vector<uint8_t> bad_;
+  std::vector<uint8_t> low_;
   size_t plane_row_;
 };
 
+// Four bytes of one row in a vector of a record.
+uint32_t bytes_of(const uint8_t* slot, int vector) {
+  uint32_t four;
+  std::memcpy(&four, slot + 64 * vector, sizeof four);
+  return four;
+}
+
+void add_bytes(uint8_t* slot, int vector, uint32_t four) {
+  four |= bytes_of(slot, vector);
+  std::memcpy(slot + 64 * vector, &four, sizeof four);
+}
+
+// Writes the codes of columns 4q .. 4q+3, one in each byte of `four`, into a slot that was zero.
+void put(Kind kind, uint8_t* slot, int q, uint32_t four) {
+  if (kind == Kind::U8) return add_bytes(slot, q, four);
+  if (kind == Kind::U6) {
+    const int first = q / 4 * 3;
+    if (q % 4 < 3) return add_bytes(slot, first + q % 4, four);
+    for (int v = 0; v < 3; ++v) add_bytes(slot, first + v, (four >> 2 * v & 0x03030303) << 6);
+    return;
+  }
+  const int shift = 4 * (q % 2);
+  if (kind != Kind::L3) return add_bytes(slot, q / 2, four << shift);
+  const int first = q / 8 * 3;
+  if (q % 8 < 6) return add_bytes(slot, first + q % 8 / 2, four << shift);
+  for (int v = 0; v < 3; ++v) {
+    add_bytes(slot, first + v, (four >> (2 - v) & 0x01010101) << (3 + shift));
+  }
+}
+
+// The inverse of put().
+uint32_t get(Kind kind, const uint8_t* slot, int q) {
+  if (kind == Kind::U8) return bytes_of(slot, q);
+  uint32_t four = 0;
+  if (kind == Kind::U6) {
+    const int first = q / 4 * 3;
+    if (q % 4 < 3) return bytes_of(slot, first + q % 4) & 0x3f3f3f3f;
+    for (int v = 0; v < 3; ++v) four |= (bytes_of(slot, first + v) >> 6 & 0x03030303) << 2 * v;
+    return four;
+  }
+  const int shift = 4 * (q % 2);
+  if (kind != Kind::L3) return bytes_of(slot, q / 2) >> shift & 0x0f0f0f0f;
+  const int first = q / 8 * 3;
+  if (q % 8 < 6) return bytes_of(slot, first + q % 8 / 2) >> shift & 0x07070707;
+  for (int v = 0; v < 3; ++v) {
+    four |= (bytes_of(slot, first + v) >> (3 + shift) & 0x01010101) << (2 - v);
+  }
+  return four;
+}
+
 // Spreads one row's codes over its 4-byte slots in the records of its tile.
 void place_codes(const PackedMatrix& m, const uint8_t* codes, int lane, uint8_t* tile) {
-  for (int b = 0; b < m.blocks; ++b, codes += kBlock, tile += m.record_bytes) {
-    uint8_t* slot = tile + 4 * lane;
-    if (m.kind == Kind::U8) {
-      for (int j = 0; j < 16; ++j) std::memcpy(slot + 64 * j, codes + 4 * j, 4);
-      continue;
-    }
-    for (int j = 0; j < 8; ++j) {
-      uint32_t low, high;
-      std::memcpy(&low, codes + 8 * j, 4);
-      std::memcpy(&high, codes + 8 * j + 4, 4);
-      low |= high << 4;  // codes are below 16, so bytes stay apart
-      std::memcpy(slot + 64 * j, &low, 4);
+  for (int b = 0; b < m.blocks; ++b, tile += m.record_bytes) {
+    for (int q = 0; q < kBlock / 4; ++q, codes += 4) {
+      put(m.kind, tile + 4 * lane, q, bytes_of(codes, 0));
     }
   }
 }
@@ -152,17 +198,25 @@ size_t packed_bytes(const MatrixSource& source) {
   check_shape(source);
   const size_t tiles = (source.rows + kTileRows - 1) / kTileRows;
   const size_t blocks = (source.cols + kBlock - 1) / kBlock;
-  const Kind kind = is_affine(source) ? Kind::U4 : Kind::U8;
+  const Kind kind = plan_for(source).kind;
   return arena_bytes(tiles * blocks * record_size(kind, source.offsets != nullptr));
 }
 
 PackedMatrix pack(const MatrixSource& source, std::shared_ptr<Arena> arena) {
   check_shape(source);
-  const Plan plan = plan_for(source);
+  Plan plan = plan_for(source);
+  plan.folded = can_fold(source, plan.zero);
   PackedMatrix m;
   m.kind = plan.kind;
-  m.has_offsets = plan.has_offsets;
+  m.has_offsets = source.offsets != nullptr;
   m.zero = plan.folded ? 0 : plan.zero;
+  m.span = std::min(*std::max_element(plan.values.begin(), plan.values.end()), 127) - plan.zero;
+  if (m.kind == Kind::L3 || m.kind == Kind::L4) {
+    for (size_t i = 0; i < 16; ++i) {
+      m.table[i] = static_cast<uint8_t>(plan.values[i % plan.values.size()] - plan.zero);
+    }
+    for (int i = 0; i < 16; ++i) m.doubled[i] = m.table[i / 2];
+  }
   m.rows = source.rows;
   m.cols = source.cols;
   m.tiles = (source.rows + kTileRows - 1) / kTileRows;
@@ -181,7 +235,7 @@ PackedMatrix pack(const MatrixSource& source, std::shared_ptr<Arena> arena) {
     reader.read(row, codes.data());
     place_codes(m, codes.data(), lane, tile);
     for (int b = 0; b < m.blocks; ++b) {
-      uint8_t* const scales = tile + m.record_bytes * b + m.code_bytes();
+      uint8_t* const scales = tile + m.record_bytes * b + code_bytes(m.kind);
       for (int g = 0; g < 2; ++g) {
         const int column = b * kBlock + g * kGroup;
         if (column >= m.cols) continue;
@@ -200,20 +254,21 @@ PackedMatrix pack(const MatrixSource& source, std::shared_ptr<Arena> arena) {
 void decode_row(const PackedMatrix& m, int row, int32_t* out) {
   const uint8_t* record = m.tile(row / kTileRows);
   const int lane = row % kTileRows;
+  const bool looked_up = m.kind == Kind::L3 || m.kind == Kind::L4;
   for (int b = 0; b < m.blocks; ++b, record += m.record_bytes) {
-    const uint8_t* const scales = record + m.code_bytes();
+    const uint8_t* const scales = record + code_bytes(m.kind);
     const int columns = std::min(kBlock, m.cols - b * kBlock);
+    uint8_t codes[kBlock];
+    for (int q = 0; q < kBlock / 4; ++q) {
+      const uint32_t four = get(m.kind, record + 4 * lane, q);
+      std::memcpy(codes + 4 * q, &four, sizeof four);
+    }
     for (int i = 0; i < columns; ++i) {
-      int code;
-      if (m.kind == Kind::U8) {
-        code = record[64 * (i / 4) + 4 * lane + i % 4];
-      } else {
-        code = record[64 * (i / 8) + 4 * lane + i % 4] >> (i % 8 < 4 ? 0 : 4) & 15;
-      }
+      const int level = looked_up ? m.table[codes[i]] : codes[i];
       const int g = i / kGroup;
       int16_t offset = 0;
       if (m.has_offsets) std::memcpy(&offset, scales + 32 + 2 * (2 * lane + g), sizeof offset);
-      *out++ = scales[kTileRows * g + lane] * (code + m.zero) + offset;
+      *out++ = scales[kTileRows * g + lane] * (level + m.zero) + offset;
     }
   }
 }

@@ -25,14 +25,19 @@ struct Case {
   Case() {
     source.rows = draw(1, 70);
     source.cols = draw(1, 300);
-    source.bits = draw(0, 1) ? 4 : 8;
+    source.bits = draw(0, 3) ? draw(2, 4) : 8;
+    source.planes = source.bits == 8 ? 1 : draw(1, 2);
     source.group_size = 32 * draw(1, 2);
-    const int levels = 1 << source.bits;
-    const int first = source.bits == 8 ? -128 : draw(-8, 0);
-    for (int q = 0; q < levels; ++q) codebook.push_back(static_cast<int16_t>(first + q));
+    const int levels = 1 << source.bits, low_levels = source.planes == 2 ? levels : 1;
+    const int least = -128 / low_levels, most = 127 / low_levels;
+    const int first = source.planes == 2 ? -levels / 2 : source.bits == 8 ? -128 : draw(-8, 0);
+    const bool even = source.bits == 8 || draw(0, 1);
+    for (int q = 0; q < levels; ++q) {
+      codebook.push_back(static_cast<int16_t>(even ? first + q : draw(least, most)));
+    }
     const int row_bytes = (source.cols * source.bits + 7) / 8;
     const int groups = (source.cols + source.group_size - 1) / source.group_size;
-    for (int i = 0; i < source.rows * row_bytes; ++i) {
+    for (int i = 0; i < source.planes * source.rows * row_bytes; ++i) {
       codes.push_back(draw(0, 3) ? draw(0, 255) : 255);
     }
     const bool has_offsets = draw(0, 1);
@@ -42,16 +47,28 @@ struct Case {
     }
     for (int r = 0; r < source.rows; ++r) {
       for (int c = 0; c < source.cols; ++c) {
-        const uint8_t* const row = &codes[static_cast<size_t>(r) * row_bytes];
-        const int code = source.bits == 8 ? row[c] : row[c / 2] >> (4 * (c % 2)) & 15;
+        int value = codebook[code(r, c, row_bytes)];
+        if (source.planes == 2) {
+          value = value * levels + code(source.rows + r, c, row_bytes);
+        }
         const int at = r * groups + c / source.group_size;
-        integers.push_back(scales[at] * codebook[code] + offsets[at]);
+        integers.push_back(scales[at] * value + offsets[at]);
       }
     }
     source.codebook = codebook.data();
     source.codes = codes.data();
     source.scales = scales.data();
     source.offsets = has_offsets ? offsets.data() : nullptr;
+  }
+
+  // Bits c * bits .. of a row, the planes' rows one after another.
+  int code(int row, int c, int row_bytes) const {
+    int result = 0;
+    for (int bit = 0; bit < source.bits; ++bit) {
+      const int at = c * source.bits + bit;
+      result |= (codes[static_cast<size_t>(row) * row_bytes + at / 8] >> at % 8 & 1) << bit;
+    }
+    return result;
   }
 };
 

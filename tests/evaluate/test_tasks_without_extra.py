@@ -1,0 +1,26 @@
+"""Without the lm-eval extra `hardcast eval --tasks` says in one line how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from hardcast import cli, flow
+from tests import tiny
+
+
+def test_the_line_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "tiny.chip"
+    flow.build(str(tiny.write_gguf(tmp_path / "tiny.gguf", "llama", quant="Q4_1")), image)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "lm_eval" else real(name)
+    )
+    assert cli.main(["eval", str(image), "--tasks", "arc_easy"]) == 2
+    assert capsys.readouterr().err == (
+        "hardcast: tasks need the lm-eval harness: pip install 'hardcast[lm-eval]'\n"
+    )
