@@ -41,11 +41,11 @@ from hardcast.program.step import (
 from hardcast.quantize.code import Code
 from hardcast.quantize.float_forward import attend, gate, rms_norm, rope
 from hardcast.quantize.folding import Source
-from hardcast.quantize.gptq import Hessian, hessian, round_calibrated
+from hardcast.quantize.gptq import Hessian, Rounding, hessian
 from hardcast.quantize.nearest import assemble
 
 CHUNK_WEIGHTS = 1 << 23  # weights rounded at a time by a thread
-PIECES = 4  # of a small matrix, so that threads have something to share
+LEAST_ROWS = 384  # in a piece: fewer, and the steps between products take over
 Buffers = dict[str, np.ndarray]
 
 
@@ -78,6 +78,7 @@ class Calibration:
         self._exact = _Stream(source, config, None)
         self._chip = self._exact if points is None else _Stream(source, config, points)
         self._known: dict[str, Hessian] = {}  # of the inputs as they are now
+        self._roundings: dict[str, Rounding] = {}
         self._pool = ThreadPoolExecutor(threads)
 
     def __enter__(self) -> Calibration:
@@ -91,10 +92,10 @@ class Calibration:
 
     def matrix(self, step: Matvec, code: Code, factor: float) -> Matrix:
         """Rounds the matrix of `step`, times `factor`, against the chip's own input."""
-        known = self._hessian(step.src)
+        rounding = self._rounding(step.src, code)
 
         def piece(rows: slice) -> Matrix:
-            values, scales = round_calibrated(self.source.tensor(step.matrix, rows), known, code)
+            values, scales = rounding.round(self.source.tensor(step.matrix, rows), code)
             return assemble(step.matrix, values, scales, code, factor)
 
         return stack_rows(list(self._pool.map(piece, self._pieces(step))))
@@ -116,6 +117,7 @@ class Calibration:
                     self._run(self._chip, step)
         for buffer in reads_writes(step)[1]:
             self._known.pop(buffer, None)
+            self._roundings.pop(buffer, None)
 
     def _rows_of(self, name: str, tokens: np.ndarray) -> np.ndarray:
         """float32[tokens, hidden_size], a piece of the embedding in memory at a time."""
@@ -129,15 +131,23 @@ class Calibration:
         return found
 
     def _pieces(self, step: Matvec) -> list[slice]:
-        """Rows of a matrix that are rounded together: as many pieces as threads, or smaller."""
+        """Rows of a matrix that are worked on together, whatever the number of threads."""
         rows, columns = self.shape.width(step.dst), self.shape.width(step.src)
-        size = max(min(-(-rows // PIECES), CHUNK_WEIGHTS // columns), 1)
+        pieces = max(rows // LEAST_ROWS, 1)
+        size = max(min(-(-rows // pieces), CHUNK_WEIGHTS // columns), 1)
         return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
 
     def _windows_of(self) -> list[slice]:
         """The rows of a buffer that belong to each window."""
         length = self.windows.shape[1]
         return [slice(i * length, (i + 1) * length) for i in range(len(self.windows))]
+
+    def _rounding(self, src: str, code: Code) -> Rounding:
+        """The Hessian of a buffer made ready for a group size, also shared."""
+        known, found = self._hessian(src), self._roundings.get(src)
+        if found is None or found.group != code.group(self.shape.width(src)):
+            found = self._roundings[src] = Rounding.of(known, code)
+        return found
 
     def _hessian(self, src: str) -> Hessian:
         """The Hessian of a buffer; matrices that read the same input share it."""
@@ -162,7 +172,6 @@ class Calibration:
         if step.dst == "logits":  # nothing is rounded after it
             return
         tokens = self.windows.size
-        bias = 0.0 if step.bias is None else self.source.tensor(step.bias)
         exact = np.empty((tokens, self.shape.width(step.dst)), np.float32)
         chip = exact if self._chip is self._exact else np.empty_like(exact)
         source, rounded = self._exact.buffers[step.src], self._chip.buffers[step.src]
@@ -172,11 +181,18 @@ class Calibration:
             if matrix is None or chip is exact:
                 return
             weights = real(matrix.select(rows))
-            np.matmul(rounded, weights.T / np.float32(factor), out=chip[:, rows])
+            np.matmul(rounded, weights.T, out=chip[:, rows])
+            if factor != 1.0:
+                chip[:, rows] /= np.float32(factor)
 
         list(self._pool.map(piece, self._pieces(step)))
-        self._exact.buffers[step.dst] = exact + bias
-        self._chip.buffers[step.dst] = chip + bias
+        if step.bias is not None:
+            bias = self.source.tensor(step.bias)
+            exact += bias
+            if chip is not exact:
+                chip += bias
+        self._exact.buffers[step.dst] = exact
+        self._chip.buffers[step.dst] = chip
 
     def _run(self, stream: _Stream, step: Step) -> None:
         """One step on one stream, windows side by side."""
@@ -211,6 +227,7 @@ class _Stream:
             self.shape.head_dim, config.rope_theta, config.rope_scaling
         )
         self._frequencies = np.array([float(f) for f in frequencies], np.float64)
+        self._score_factor = np.float32(math.log2(math.e) / math.sqrt(self.shape.head_dim))
 
     def run(self, step: Step, part: Buffers) -> None:
         """Runs a step on one window. part: float32[tokens, width] by name, changed in place."""
@@ -226,7 +243,10 @@ class _Stream:
             case Rope():
                 heads = self._heads(part[step.buffer])
                 turned = rope(heads, np.arange(len(heads)), self._frequencies)
-                part[step.buffer] = self._head_blocks(turned.reshape(len(heads), -1), "rope")
+                # The chip's q carries a factor, and is quantised with it.
+                factor = self._score_factor if step.buffer == "q" else np.float32(1)
+                blocks = self._head_blocks(turned.reshape(len(heads), -1) * factor, "rope")
+                part[step.buffer] = blocks / factor
             case KvWrite():
                 part["v"] = self._head_blocks(part["v"], "v")
             case Attend():

@@ -11,7 +11,7 @@ import numpy as np
 from hardcast.errors import HardcastError
 
 WINDOW = 512  # tokens that see each other, fewer on a chip with less context
-MOST_TOKENS = 12288  # taken, spread over the text
+MOST_TOKENS = 8192  # taken, spread over the text
 LEAST_TOKENS = 2048
 PACKAGED = "calibration.txt"
 

@@ -94,7 +94,8 @@ class Code:
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """The nearest value to each element of float32 x, as float32.
 
-        Ties go to the even value of an evenly spaced code, away from 0 in a codebook.
+        Ties go to the even value of an evenly spaced code, to the larger value or away from 0 in
+        a codebook.
         """
         values = self.values
         if self.kind != "codebook":

@@ -9,6 +9,7 @@ Q^T diag(gain) Q, one small matrix, and meets the rotated embedding itself.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -78,6 +79,7 @@ class Rotated:
         verify(self.program)
         self._norms = {step.gain for step in program.steps if isinstance(step, Norm)}
         self._turns = _turns(program)
+        self._lock = threading.Lock()
         self._whole: tuple[str, np.ndarray] | None = None
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
@@ -92,9 +94,10 @@ class Rotated:
             return self._other(name)
         turn = self._turns[name]
         if turn.writes_residual or turn.value_layer >= 0:  # rows mix: all are needed at once
-            if self._whole is None or self._whole[0] != name:
-                self._whole = (name, self._turned(turn, self._plain.tensor(name)))
-            return self._whole[1][rows or slice(None)]
+            with self._lock:  # threads that want other rows of it wait for the one that turns
+                if self._whole is None or self._whole[0] != name:
+                    self._whole = (name, self._turned(turn, self._plain.tensor(name)))
+                return self._whole[1][rows or slice(None)]
         return self._turned(turn, self._plain.tensor(name, rows))
 
     def _turned(self, turn: _Turn, weights: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from hardcast.image.matrix import Matrix, stack_rows
+from hardcast.image.matrix import MOST_SHIFT, Matrix, stack_rows
 from hardcast.quantize import grid as grids
 from hardcast.quantize.code import Code
 from hardcast.quantize.folding import Source
@@ -100,5 +100,6 @@ def assemble(name: str, values: np.ndarray, scales: Scales, code: Code, factor: 
         scaled = np.rint(np.ldexp(unit, 8 - exponent))
         carried = scaled == 256
         multiplier = np.where(carried, 128, scaled).astype(np.uint8)
-        shift = (8 - exponent - carried).astype(np.int16)
+        # A row of (nearly) zeros has the least unit already, and keeps it.
+        shift = np.minimum(8 - exponent - carried, MOST_SHIFT).astype(np.int16)
     return code.matrix(name, values, scales.scales, scales.offsets, multiplier, shift)

@@ -49,7 +49,10 @@ class Rotation:
         inner = self.n
         for factor in self._factors:
             inner //= len(factor)
-            result = np.matmul(factor.T, result.reshape(-1, len(factor), inner))
+            if inner == 1:  # one large product instead of many tiny ones
+                result = result.reshape(-1, len(factor)) @ factor
+            else:
+                result = np.matmul(factor.T, result.reshape(-1, len(factor), inner))
         return result.reshape(x.shape)
 
     def apply_to_rows(self, x: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ hold then differ by at most half a unit, and the rounding of the codes already s
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -34,6 +35,10 @@ class Scales:
     row_shift: np.ndarray
     unit: np.ndarray
 
+    def replace(self, scales: np.ndarray) -> Scales:
+        """The same units with other scales."""
+        return dataclasses.replace(self, scales=scales)
+
     @property
     def steps(self) -> np.ndarray:
         """float32[out, groups]: the weight that a value of 1 adds."""
@@ -47,16 +52,19 @@ class Scales:
         return (self.offsets * self.unit[:, None]).astype(np.float32)
 
 
-def integer_scales(steps: np.ndarray, minima: np.ndarray | None, total: np.ndarray) -> Scales:
+def integer_scales(
+    steps: np.ndarray, minima: np.ndarray | None, total: np.ndarray, headroom: float = 1.0
+) -> Scales:
     """The chip's integers for float steps > 0 (and minima): float[out, groups] each.
 
-    total: float64[out], the sum of |w| of each row.
+    total: float64[out], the sum of |w| of each row. headroom: how much larger than the largest
+    step of its row a step may still become.
     """
     steps = steps.astype(np.float64)
     largest = steps
     if minima is not None:
         largest = np.maximum(steps, np.abs(minima) * (SCALE_MAX / OFFSET_MAX))
-    row = largest.max(axis=1)
+    row = largest.max(axis=1) * headroom
     multiplier, shift, unit = row_units(row, scale_limit(total, row))
     scales = np.clip(np.rint(steps / unit[:, None]), 1, SCALE_MAX).astype(np.uint8)
     offsets = None if minima is None else np.rint(minima / unit[:, None]).astype(np.int16)
@@ -64,7 +72,10 @@ def integer_scales(steps: np.ndarray, minima: np.ndarray | None, total: np.ndarr
 
 
 def find_scales(
-    weights: np.ndarray, importance: np.ndarray | None, code: Code, pool: Executor | None = None
+    weights: np.ndarray,
+    importance: np.ndarray | None,
+    code: Code,
+    pool: Executor | None = None,
 ) -> Scales:
     """Scales of each group by search: the shrink with the least error sum h (w - step v)^2.
 
@@ -82,6 +93,18 @@ def find_scales(
     minima = [minimum for _, minimum in found if minimum is not None]
     total = np.abs(weights).sum(axis=1, dtype=np.float64)
     return integer_scales(steps, np.concatenate(minima) if minima else None, total)
+
+
+def coarse_scales(weights: np.ndarray, code: Code, headroom: float) -> Scales:
+    """The scales that clip nothing, under units with room for larger ones: where to search from.
+
+    weights: float32[out, in]; code: without offsets. headroom: see integer_scales.
+    """
+    starts = np.arange(0, weights.shape[1], code.group(weights.shape[1]))
+    sizes = np.abs(weights)
+    largest = np.maximum.reduceat(sizes, starts, axis=1)
+    steps = np.maximum(largest / np.float32(code.reach), TINY)
+    return integer_scales(steps, None, sizes.sum(axis=1, dtype=np.float64), headroom)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a group without range, or one too large to square

@@ -95,7 +95,7 @@ def test_stop_after_a_pass_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--recipe", "3bit"], "4bit"),
+        (["--recipe", "1bit"], "4bit"),
         (["--context", "0"], "--context"),
         (["--context", "1000000"], "context 1000000"),
         (["--activation-bits", "7"], "8 to 15"),
