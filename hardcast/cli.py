@@ -111,8 +111,8 @@ def main(argv: list[str] | None = None) -> int:
         # Nothing more can be written, and the interpreter's own last flush must not try to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except KeyboardInterrupt:
-        Console().error("hardcast: interrupted")
+    except KeyboardInterrupt as stop:  # a verb may say what became of its work
+        Console().error(f"hardcast: interrupted; {stop}" if str(stop) else "hardcast: interrupted")
         return EXIT_INTERRUPTED
     except HardcastError as error:
         Console().error(f"hardcast: {error}")

@@ -140,7 +140,9 @@ class _Build:
             return None
         text = self._calibration_text() if self.recipe.rounding == GPTQ else ""
         options = dataclasses.replace(self.options, calibrate=None)  # the text itself stands for it
-        parts = (__version__, FORMAT, self.recipe, options, text, _identity(self.checkpoint.path))
+        parts = [__version__, FORMAT, self.recipe, options, text, _identity(self.checkpoint.path)]
+        if self.recipe.wide is not None:  # a search's products may round by the number of threads
+            parts.append(usable_cores())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def list_steps(self, writer: ImageWriter) -> None:
@@ -326,11 +328,16 @@ def build(
     ImageWriter(out, replace)  # refuses a bad path before a model is fetched
     state = _Build(Options(model, **options), progress)
     if stop_after != "read":
-        with ImageWriter(out, replace, None if stop_after else state.key()) as writer:
-            for build_pass in BUILD:
-                build_pass(state, writer)
-                if build_pass.__name__ == stop_after:
-                    break
+        writer = ImageWriter(out, replace, None if stop_after else state.key())
+        try:
+            with writer:
+                for build_pass in BUILD:
+                    build_pass(state, writer)
+                    if build_pass.__name__ == stop_after:
+                        break
+        except KeyboardInterrupt:
+            kept = f"{writer.kept} is kept: the same build goes on from there"
+            raise KeyboardInterrupt(*([kept] if writer.kept else [])) from None
     weights = sum(count for count, _ in state.matrices.values())
     rom_bits = sum(bits for _, bits in state.matrices.values())
     return BuildReport(

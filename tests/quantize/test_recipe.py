@@ -48,10 +48,11 @@ def test_the_packaged_recipes() -> None:
 @pytest.mark.parametrize(
     ("name", "role", "form"),
     [
-        ("3bit", "up_proj", ("codebook", 3, 1, 64)),
-        ("3bit", "v_proj", ("codebook", 3, 1, 64)),
+        ("3bit", "up_proj", ("codebook", 3, 1, 32)),
+        ("3bit", "v_proj", ("codebook", 3, 1, 32)),
         ("3bit", "lm_head", ("symmetric", 3, 2, 64)),
-        ("3/6", "o_proj", ("codebook", 3, 1, 64)),
+        ("3/6", "o_proj", ("symmetric", 3, 2, 64)),
+        ("3/6", "up_proj", ("codebook", 3, 1, 32)),
         ("3/6", "v_proj", ("symmetric", 3, 2, 64)),
         ("3/6", "down_proj", ("symmetric", 3, 2, 64)),
         ("3/6", "embed_tokens", ("symmetric", 3, 2, 64)),
@@ -59,7 +60,7 @@ def test_the_packaged_recipes() -> None:
         ("4/8", "k_proj", ("symmetric", 4, 2, 64)),
         ("4bit", "k_proj", ("asymmetric", 4, 1, 32)),
         ("4bit", "embed_tokens", ("symmetric", 4, 2, 32)),
-        ("auto", "k_proj", ("codebook", 3, 1, 64)),
+        ("auto", "k_proj", ("codebook", 3, 1, 32)),
         ("ternary", "k_proj", ("codebook", 2, 1, 64)),
     ],
 )
@@ -261,9 +262,9 @@ def test_groups_must_divide_the_matrix() -> None:
     recipe = recipes.get("3bit")
     recipe.check_shapes(SHAPES)
     with pytest.raises(HardcastError) as caught:
-        recipe.check_shapes({**SHAPES, "layers.0.up_proj": (192, 96)})
+        recipe.check_shapes({**SHAPES, "layers.0.up_proj": (192, 112)})
     assert str(caught.value).startswith(
-        "recipe 3bit: groups of 64 do not divide layers.0.up_proj, whose in_features are 96"
+        "recipe 3bit: groups of 32 do not divide layers.0.up_proj, whose in_features are 112"
     )
     whole = replace(recipe, default=replace(recipe.default, group_size=0))
     whole.check_shapes({**SHAPES, "layers.0.up_proj": (192, 97)})
@@ -339,7 +340,7 @@ def test_the_second_plane_goes_where_a_bit_buys_most() -> None:
 
 @pytest.mark.parametrize("bits", [0, -1, 3, float("-inf"), float("nan")])
 def test_too_few_bits_are_refused(bits: float) -> None:
-    with pytest.raises(HardcastError, match="is too little: one plane everywhere is 3.29"):
+    with pytest.raises(HardcastError, match="is too little: one plane everywhere is 3.42"):
         allocate(dict.fromkeys(SHAPES, 0.0), SHAPES, searching(), bits)
 
 
