@@ -45,7 +45,7 @@ from hardcast.quantize.gptq import Hessian, Rounding, hessian
 from hardcast.quantize.nearest import assemble
 
 CHUNK_WEIGHTS = 1 << 23  # weights rounded at a time by a thread
-LEAST_ROWS = 384  # in a piece: fewer, and the steps between products take over
+LEAST_ROWS = 768  # in a piece: fewer, and the steps between products take over
 Buffers = dict[str, np.ndarray]
 
 

@@ -87,9 +87,15 @@ class Code:
         return self.group_size or -(-in_features // 32) * 32
 
     @cached_property
-    def _mirrored(self) -> bool:
-        """Whether the values are the same on both sides of 0, which halves the comparisons."""
-        return self.kind == "codebook" and bool((self.values == -self.values[::-1]).all())
+    def _halves(self) -> np.ndarray | None:
+        """float32[2 * largest + 1]: the value nearest to i / 2 and what follows it, for i = 0 ...
+
+        None if the values are not the same on both sides of 0, or 0 is one of them.
+        """
+        upper = self.values[len(self.values) // 2 :]
+        if self.kind != "codebook" or not np.array_equal(self.values, [*-upper[::-1], *upper]):
+            return None
+        return _climb(np.arange(2 * int(upper[-1]) + 1, dtype=np.float32) / 2, upper)
 
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """The nearest value to each element of float32 x, as float32.
@@ -102,10 +108,12 @@ class Code:
             result = np.rint(x)
             np.maximum(result, values[0], out=result)
             return np.minimum(result, values[-1], out=result)
-        if self._mirrored and len(values) % 2 == 0:
-            size = np.abs(x)
-            return np.copysign(_climb(size, values[len(values) // 2 :]), x)
-        return _climb(x, values)
+        if self._halves is None:
+            return _climb(x, values)
+        size = np.abs(x)
+        size *= 2  # exact; where one value ends and the next begins is now a whole number
+        np.minimum(size, len(self._halves) - 1, out=size)
+        return np.copysign(self._halves.take(size.astype(np.intp)), x)
 
     def matrix(
         self,

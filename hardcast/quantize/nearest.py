@@ -73,7 +73,9 @@ def round_nearest(
         return round_values(weights[part], steps[part], minimum, code).astype(np.int16)
 
     starts = range(0, len(weights), rows)
-    values = np.concatenate(list(pool.map(round_rows, starts) if pool else map(round_rows, starts)))
+    values = np.concatenate(
+        list(pool.map(round_rows, starts) if pool and len(starts) > 1 else map(round_rows, starts))
+    )
     return assemble(name, values, scales, code, factor)
 
 

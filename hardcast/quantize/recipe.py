@@ -97,14 +97,15 @@ class Recipe:
         """Raises HardcastError naming a matrix that the recipe names but the model lacks, or
         whose in_features its group does not divide.
 
-        shapes: every matrix of the model, (out_features, in_features).
+        shapes: every matrix of the model, (out_features, in_features). A recipe that imports
+        grids takes any: a stored grid is what it is, and the last group of a row may be short.
         """
         for name in self.matrices:
             if name not in shapes:
                 raise HardcastError(f"recipe {self.name}: the model has no matrix {name!r:.80}")
         for name, (_, in_features) in shapes.items():
             for size in (self.code(name).group_size, self.wider(name).group_size):
-                if size and in_features % size:
+                if size and in_features % size and not self.import_grids:
                     raise HardcastError(
                         f"recipe {self.name}: groups of {size} do not divide {name}, whose "
                         f"in_features are {in_features}; use another group_size, or 0 for a row"

@@ -88,7 +88,7 @@ def find_scales(
     def search(part: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return _search(part, importance, code)
 
-    found = list(pool.map(search, chunks) if pool else map(search, chunks))
+    found = list(pool.map(search, chunks) if pool and len(chunks) > 1 else map(search, chunks))
     steps = np.concatenate([steps for steps, _ in found])
     minima = [minimum for _, minimum in found if minimum is not None]
     total = np.abs(weights).sum(axis=1, dtype=np.float64)

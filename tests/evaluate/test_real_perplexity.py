@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 WINDOWS = 8
 
 
-def perplexity(folder: Path, bits: int) -> Perplexity:
+def perplexity(folder: Path, **options: Any) -> Perplexity:
     """The chip against the float model on this project's own documentation: English prose."""
     checkpoint = open_checkpoint(smollm2())
-    image_path = folder / f"{bits}.image"
-    flow.build(str(checkpoint.path), image_path, activation_bits=bits)
-    image = open_image(image_path)
+    flow.build(str(checkpoint.path), folder / "image", **options)
+    image = open_image(folder / "image")
     program = models.build_program(checkpoint.config)
     reference = FloatModel(
         program,
@@ -43,8 +43,16 @@ def perplexity(folder: Path, bits: int) -> Perplexity:
 @pytest.mark.parametrize(("bits", "most"), [(8, 0.02), (10, 0.005)])
 def test_perplexity_stays_near_the_float_models(tmp_path: Path, bits: int, most: float) -> None:
     """8-bit activations within 2 %; with 10 bits within 0.5 %: nothing else loses anything."""
-    result = perplexity(tmp_path, bits)
+    result = perplexity(tmp_path, activation_bits=bits)
     print(f"{bits} bits: {result}")
     assert result.tokens == WINDOWS * 511
     assert result.increase is not None and abs(result.increase) < most
     assert result.top1_agreement is not None and result.top1_agreement > 0.9
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("3/6", 0.25), ("3bit", 0.5)])
+def test_low_bit_recipes_keep_the_models_mind(tmp_path: Path, recipe: str, most: float) -> None:
+    """Far from the calibration's kind of text: wide enough for that, far below a broken build."""
+    result = perplexity(tmp_path, recipe=recipe)
+    print(f"{recipe}: {result}")
+    assert result.increase is not None and result.increase < most
