@@ -133,10 +133,6 @@ class FloatModel:
         self._replaced = {}
         return buffers["logits"]
 
-    def tensor(self, name: str) -> np.ndarray:
-        """A tensor by image name, from the cache if there is one."""
-        return self._tensor(name)
-
     def _tensor(self, name: str) -> np.ndarray:
         if name in self._replaced:
             return self._replaced[name]

@@ -282,6 +282,8 @@ def test_a_real_signal_in_the_middle_of_a_build(sent: signal.Signals, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background of a script inherits SIGINT ignored, and so would the build.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and not any(folder.rglob("rom.bin")):
