@@ -73,7 +73,7 @@ class Calibration:
             threads: windows, and pieces of a matrix, worked on at the same time. Results do not
                 depend on it.
         """
-        self.source, self.windows, self.threads = source, windows, threads
+        self.source, self.windows = source, windows
         self.shape = source.program.shape
         self._exact = _Stream(source, config, None)
         self._chip = self._exact if points is None else _Stream(source, config, points)
