@@ -6,6 +6,10 @@ weights as the `gguf` package dequantises them, with float activations, on the s
 
   python benchmarks/recipes.py --text held_out.txt --recipes 4bit,3/6,3bit --out DIR
   python benchmarks/recipes.py --text held_out.txt --recipes '' --gguf q3_k_m.gguf,q4_0.gguf
+  python benchmarks/recipes.py --text held_out.txt --recipes '' --codes codebook-3-64,symmetric-3-0
+
+--codes compares forms of a code, all else equal: KIND-BITS-GROUP becomes a recipe that codes every
+matrix of the layers so, rotated and rounded by GPTQ, with two planes for embedding and head.
 
 Images stay in DIR and are taken again, so that a second run only measures. Use text that is
 neither the calibration's nor of its kind.
@@ -30,6 +34,17 @@ from hardcast.evaluate.perplexity import cut, log_softmax
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 
+# The codebooks of the packaged recipes, by bits.
+CODEBOOKS = {3: [-8, -5, -3, -1, 1, 3, 5, 8], 4: [1, 3, 5, 7, 9, 12, 15, 20]}
+CODEBOOKS[4] = [*(-value for value in CODEBOOKS[4][::-1]), *CODEBOOKS[4]]
+TWO_PLANES = """
+[roles.{role}]
+kind = "symmetric"
+bits = {bits}
+planes = 2
+group_size = 64
+"""
+
 
 def hardcast(*arguments: str) -> dict[str, Any]:
     """Runs a verb with --json; its progress goes to the terminal."""
@@ -41,7 +56,8 @@ def hardcast(*arguments: str) -> dict[str, Any]:
 def measure_recipe(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
     """Builds (unless it is there), evaluates and times a recipe; "auto:3.5": auto --bits 3.5."""
     name, _, bits = recipe.partition(":")
-    folder = args.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', recipe)}.image"
+    short = Path(name).stem if name.endswith(".toml") else recipe
+    folder = args.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', short)}.image"
     row: dict[str, Any] = {"recipe": recipe}
     if not folder.exists():
         extra = ["--bits", bits] if bits else []
@@ -62,6 +78,20 @@ def measure_recipe(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
         "decode": speed["decode_tokens_s"],
         "prefill": speed["prefill_tokens_s"],
     }
+
+
+def measure_code(args: argparse.Namespace, code: str) -> dict[str, Any]:
+    """A recipe whose layers are all coded alike: KIND-BITS-GROUP; GROUP 0: one scale a row."""
+    kind, bits, group = code.split("-")
+    text = f'rotate = true\nrounding = "gptq"\nsummary = "{code}"\n\n[default]\nkind = "{kind}"\n'
+    text += f"bits = {bits}\ngroup_size = {group}\n"
+    if kind == "codebook":
+        text += f"codebook = {CODEBOOKS[int(bits)]}\n"
+    for role in ("embed_tokens", "lm_head", "head_rotation"):
+        text += TWO_PLANES.format(role=role, bits=4 if role == "head_rotation" else bits)
+    recipe = args.out / f"{code}.toml"
+    recipe.write_text(text)
+    return {**measure_recipe(args, str(recipe)), "recipe": code}
 
 
 def measure_gguf(args: argparse.Namespace, file: str) -> dict[str, Any]:
@@ -129,6 +159,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--windows", type=int, default=16)
     parser.add_argument("--recipes", default="4bit,4/8,3/6,3bit")
+    parser.add_argument("--codes", default="", help="KIND-BITS-GROUP, with commas")
     parser.add_argument("--gguf", default="", help="files of llama.cpp's kinds, with commas")
     parser.add_argument("--out", type=Path, default=Path("out/recipes"))
     parser.add_argument("--json", action="store_true")
@@ -138,7 +169,12 @@ def main() -> None:
         print("| recipe | bits | Mbit | perplexity | over float | KL | top-1 | decode / prefill |")
         print("|---|---|---|---|---|---|---|---|")
     rows = []
-    for measure, names in ((measure_recipe, args.recipes), (measure_gguf, args.gguf)):
+    kinds = (
+        (measure_recipe, args.recipes),
+        (measure_code, args.codes),
+        (measure_gguf, args.gguf),
+    )
+    for measure, names in kinds:
         for name in filter(None, names.split(",")):
             rows.append(measure(args, name))
             if not args.json:

@@ -191,7 +191,7 @@ def refused(tmp_path: Path, model: Path, message: str, **options: Any) -> None:
         ({"context": 257}, "context 257 is outside 1..256"),
         ({"activation_bits": 7}, "activation bits 7 are outside 8..15"),
         ({"activation_bits": 16}, "activation bits 16 are outside 8..15"),
-        ({"recipe": "1bit"}, "recipe '1bit' is not known; there are: 3/6, 3bit, 4/8, 4bit"),
+        ({"recipe": "1bit"}, "recipe '1bit' is not known; there are: 3/6, 3bit, 4/8, 4bit, 4gptq"),
         ({"stop_after": "polish"}, "pass 'polish' is not known; there are: read, list_steps"),
     ],
 )

@@ -50,7 +50,7 @@ def test_perplexity_stays_near_the_float_models(tmp_path: Path, bits: int, most:
     assert result.top1_agreement is not None and result.top1_agreement > 0.9
 
 
-@pytest.mark.parametrize(("recipe", "most"), [("3/6", 0.25), ("3bit", 0.5)])
+@pytest.mark.parametrize(("recipe", "most"), [("4gptq", 0.15), ("3/6", 0.25), ("3bit", 0.5)])
 def test_low_bit_recipes_keep_the_models_mind(tmp_path: Path, recipe: str, most: float) -> None:
     """Far from the calibration's kind of text: wide enough for that, far below a broken build."""
     result = perplexity(tmp_path, recipe=recipe)

@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def test_the_packaged_recipes() -> None:
-    assert recipes.names() == sorted(["3/6", "3bit", "4/8", "4bit", "auto", "ternary"])
+    assert recipes.names() == sorted(["3/6", "3bit", "4/8", "4bit", "4gptq", "auto", "ternary"])
     assert recipes.DEFAULT in recipes.names()
     for name in recipes.names():
         recipe = recipes.get(name)
@@ -58,6 +58,8 @@ def test_the_packaged_recipes() -> None:
         ("3/6", "embed_tokens", ("symmetric", 3, 2, 64)),
         ("4/8", "up_proj", ("codebook", 4, 1, 64)),
         ("4/8", "k_proj", ("symmetric", 4, 2, 64)),
+        ("4gptq", "down_proj", ("codebook", 4, 1, 64)),
+        ("4gptq", "lm_head", ("symmetric", 4, 2, 64)),
         ("4bit", "k_proj", ("asymmetric", 4, 1, 32)),
         ("4bit", "embed_tokens", ("symmetric", 4, 2, 32)),
         ("auto", "k_proj", ("codebook", 3, 1, 32)),
