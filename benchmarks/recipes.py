@@ -31,12 +31,11 @@ from hardcast import models
 from hardcast.checkpoint import open_checkpoint
 from hardcast.commands.eval import read_text
 from hardcast.evaluate.perplexity import cut, log_softmax
+from hardcast.quantize import recipe as recipes
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 
-# The codebooks of the packaged recipes, by bits.
-CODEBOOKS = {3: [-8, -5, -3, -1, 1, 3, 5, 8], 4: [1, 3, 5, 7, 9, 12, 15, 20]}
-CODEBOOKS[4] = [*(-value for value in CODEBOOKS[4][::-1]), *CODEBOOKS[4]]
+CODEBOOK_OF = {"3": "3bit", "4": "4gptq"}  # the packaged recipe whose codebook is taken, by bits
 TWO_PLANES = """
 [roles.{role}]
 kind = "symmetric"
@@ -83,10 +82,12 @@ def measure_recipe(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
 def measure_code(args: argparse.Namespace, code: str) -> dict[str, Any]:
     """A recipe whose layers are all coded alike: KIND-BITS-GROUP; GROUP 0: one scale a row."""
     kind, bits, group = code.split("-")
+    if kind == "codebook" and bits not in CODEBOOK_OF:
+        sys.exit(f"--codes {code}: there are codebooks of {', '.join(CODEBOOK_OF)} bits")
     text = f'rotate = true\nrounding = "gptq"\nsummary = "{code}"\n\n[default]\nkind = "{kind}"\n'
     text += f"bits = {bits}\ngroup_size = {group}\n"
     if kind == "codebook":
-        text += f"codebook = {CODEBOOKS[int(bits)]}\n"
+        text += f"codebook = {list(recipes.get(CODEBOOK_OF[bits]).default.codebook)}\n"
     for role in ("embed_tokens", "lm_head", "head_rotation"):
         text += TWO_PLANES.format(role=role, bits=4 if role == "head_rotation" else bits)
     recipe = args.out / f"{code}.toml"
