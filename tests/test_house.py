@@ -23,11 +23,11 @@ DOCS = ROOT / "docs"
 
 # A room imports only rooms to its left; everything may import errors and cores.
 ORDER = (
-    "errors cores numerics checkpoint tokenizer program models image quantize golden engine "
-    "evaluate generate flow console commands cli __main__"
+    "errors cores toolchain numerics checkpoint tokenizer program models image quantize golden engine "
+    "chip rtl evaluate generate flow console commands cli __main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
-STRANGERS = [{"golden", "engine"}]
+STRANGERS = [{"golden", "engine"}, {"golden", "rtl"}, {"engine", "rtl"}]
 INTEGERS_ONLY = ("image", "golden", "engine")
 # Rooms that meet the names which checkpoints use for themselves.
 KNOWS_ARCHITECTURES = ("models", "checkpoint", "tokenizer")

@@ -1,0 +1,89 @@
+"""A program as the chip runs it: which steps join, which wait, how often a matrix is swept.
+
+The same list is assembled into the program ROM (rtl) and summed by the cycle model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hardcast.errors import HardcastError
+from hardcast.program import step as kinds
+from hardcast.program.program import Program
+
+
+@dataclass(frozen=True)
+class Op:
+    """One word of the program ROM.
+
+    name: ANGLE, EMBED, NORM, QUANT, MATVEC, ROPE, VALUE, ATTEND, GATE, SAMPLE or END.
+    step: the program's step, None for ANGLE and END. wait: the next word waits for its results.
+    add: MATVEC adds its rows to the residual. planes, wide: of MATVEC, weight planes and whether
+    activations have more than 8 bits, which takes two passes. head: a run that wants no logits
+    ends before this word.
+    """
+
+    name: str
+    step: kinds.Step | None = None
+    wait: bool = True
+    add: bool = False
+    planes: int = 1
+    wide: bool = False
+    head: bool = False
+
+
+def schedule(program: Program, planes: Mapping[str, int]) -> list[Op]:
+    """The words of a program, in order. planes: of each matrix.
+
+    Raises HardcastError for a step that the chip does not have.
+    """
+    ops = [Op("ANGLE")]
+    bits = {"h": 8, "a": 8, "f": 8}
+    steps = list(program.steps)
+    last_layer = max(i for i, step in enumerate(steps) if isinstance(step, kinds.Add))
+    for index, step in enumerate(steps):
+        following = steps[index + 1] if index + 1 < len(steps) else None
+        op = _op(step, following, bits, planes)
+        if op is not None:
+            if index == last_layer + 1:
+                op = Op(op.name, op.step, op.wait, op.add, op.planes, op.wide, head=True)
+            ops.append(op)
+    return [*ops, Op("END")]
+
+
+def _op(
+    step: kinds.Step,
+    following: kinds.Step | None,
+    bits: dict[str, int],
+    planes: Mapping[str, int],
+) -> Op | None:
+    """The word of a step, or None where the word before does its work."""
+    match step:
+        case kinds.Embed():
+            return Op("EMBED", step)
+        case kinds.Norm() | kinds.Quantize():
+            bits[step.dst] = step.activation_bits
+            return Op("NORM" if isinstance(step, kinds.Norm) else "QUANT", step)
+        case kinds.Matvec():
+            joined = isinstance(following, kinds.Add)
+            if joined != (step.dst == "y"):
+                raise HardcastError(f"the chip adds {step.matrix}'s result to the residual at once")
+            more = isinstance(following, kinds.Matvec) and following.src == step.src
+            wide = bits[step.src] > 8
+            return Op("MATVEC", step, not more, joined, planes[step.matrix], wide)
+        case kinds.Add():
+            return None
+        case kinds.Rope():
+            return Op("ROPE", step, wait=not isinstance(following, kinds.Rope | kinds.KvWrite))
+        case kinds.KvWrite():
+            return Op("VALUE", step)
+        case kinds.Attend():
+            bits[step.dst] = step.activation_bits
+            return Op("ATTEND", step)
+        case kinds.GateMul():
+            bits[step.dst] = step.activation_bits
+            return Op("GATE", step)
+        case kinds.Sample():
+            return Op("SAMPLE", step)
+    raise HardcastError(f"the chip has no {type(step).__name__}: this architecture is not cast yet")

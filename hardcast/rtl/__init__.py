@@ -1,0 +1,1 @@
+"""The chip as SystemVerilog, with what generates its constants."""

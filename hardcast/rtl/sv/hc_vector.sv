@@ -1,0 +1,360 @@
+// The spine of one user: residual and vector memories, the row outputs, norm, rope, gate, attention,
+// and the two block quantisers. Control (`vec_*`, `rows_*`) is shared by all users and rides along.
+//
+// A vector step reads one word of TR values a cycle. NORM, QUANT, GATE and READ end in blocks of 64 for
+// the slice buffers, ROPE and VALUE in one block a head for attention.
+module hc_vector
+  import hardcast_pkg::*;
+(
+  input  logic                       clk,
+  input  logic                       rst_n,
+  input  logic                       active,
+  input  logic [POS_W-1:0]           position,
+
+  // row sums, ARRAY_LATENCY after their step
+  input  logic                       rows_valid,
+  input  rows_t                      rows,
+  input  logic [TR-1:0][ACC_W-1:0]   sums,
+  input  logic [TR-1:0][ROWROM_W-1:0] row_word,
+  input  logic [TR-1:0][31:0]        bias_word,
+  output logic                       rows_done,
+
+  // the embedding's row
+  input  logic                       embed_valid,
+  input  logic [XWORD_AW-1:0]        embed_word,
+  input  logic [TR-1:0][31:0]        embed_x,
+
+  // vector steps; gain and angles come a cycle later
+  input  logic                       vec_valid,
+  input  vec_t                       vec,
+  input  logic [TR-1:0][GAIN_W-1:0]  gain_word,
+  input  logic [TR-1:0][31:0]        angle_coarse,
+  input  logic [TR-1:0][31:0]        angle_fine,
+  input  logic [63:0]                epsilon,
+  output logic                       blocks_done,
+  output logic                       heads_done,
+  output logic                       angle_done,
+
+  // attention steps
+  input  logic                       score,
+  input  logic                       mix,
+  input  logic                       chunk_first,
+  input  logic                       chunk_last,
+  input  logic [FOLD_AW-1:0]         fold,
+  input  logic [CHUNK_AW-1:0]        chunk,
+  input  logic [KV_AW-1:0]           kv_base,
+  input  logic [POS_W-1:0]           window,
+  output logic                       score_done,
+  output logic                       mix_done,
+
+  // finished blocks
+  output logic [C-1:0]               block_we,
+  output logic [C-1:0][SLICE_AW-1:0] block_addr,
+  output logic [C-1:0][64*XW-1:0]    block_codes,
+  output logic [C-1:0][4:0]          block_exp,
+
+  // logits
+  output logic                       logit_valid,
+  output logic [WORD_AW-1:0]         logit_word,
+  output logic                       logit_last,
+  output logic [TR-1:0][31:0]        logits
+);
+  /*verilator no_inline_module*/
+
+  // ---------------- matrix products: rows out ----------------
+  rows_t rows_7, rows_9;
+  logic  rows_valid_7, out_valid;
+  logic [TR-1:0][31:0] y, x_word;
+  hc_delay #(.W($bits(rows_t)), .N(7)) u_rows_7 (.clk, .rst_n, .d(rows), .q(rows_7));
+  hc_delay #(.W($bits(rows_t)), .N(2)) u_rows_9 (.clk, .rst_n, .d(rows_7), .q(rows_9));
+  hc_delay #(.W(1), .N(7), .RESET(1)) u_rows_v7 (
+    .clk, .rst_n, .d(rows_valid && rows.unit_final), .q(rows_valid_7)
+  );
+  logic [4:0]        max_exp;
+  logic [16:0]       r;
+  logic signed [6:0] halfshift;
+  hc_rows u_rows (
+    .clk, .rst_n, .valid(rows_valid), .slot(rows.slot), .unit_first(rows.unit_first),
+    .unit_final(rows.unit_final), .normed(rows.normed), .drop_base(rows.drop_base),
+    .shift_base(rows.shift_base), .add(rows.add), .has_bias(rows.bias), .sums, .max_exp, .r,
+    .halfshift, .row_word, .bias_word, .residual(x_word), .out_valid, .y
+  );
+  wire in_range = rows_9.word < rows_9.words;
+  wire [WORD_AW-1:0] out_addr = rows_9.dst_base + rows_9.word;
+  assign rows_done   = out_valid && rows_9.done;
+  assign logit_valid = out_valid && in_range && rows_9.dst == DST_LOGITS;
+  assign logit_word  = rows_9.word;
+  assign logit_last  = rows_9.word + 1'b1 == rows_9.words;
+  assign logits      = y;
+
+  // ---------------- memories ----------------
+  wire vec_x = vec_valid && (vec.op == VEC_NORM || vec.op == VEC_QUANT);
+  wire [WORD_AW-1:0] vec_addr = vec.base + vec.word;
+  logic [TR*32-1:0] qkv_word, g_word, u_word;
+  hc_ram #(.W(TR * 32), .D(XWORDS)) u_x (
+    .clk, .we(embed_valid || (out_valid && in_range && rows_9.dst == DST_X)),
+    .waddr(embed_valid ? embed_word : XWORD_AW'(out_addr)), .wdata(embed_valid ? embed_x : y),
+    .re(vec_x || (rows_valid_7 && rows_7.add)),
+    .raddr(vec_x ? XWORD_AW'(vec_addr) : XWORD_AW'(rows_7.word)), .rdata(x_word)
+  );
+  hc_ram #(.W(TR * 32), .D(QKV_WORDS)) u_qkv (
+    .clk, .we(out_valid && in_range && rows_9.dst == DST_QKV), .waddr(QKV_AW'(out_addr)), .wdata(y),
+    .re(vec_valid && (vec.op == VEC_ROPE || vec.op == VEC_VALUE)), .raddr(QKV_AW'(vec_addr)),
+    .rdata(qkv_word)
+  );
+  hc_ram #(.W(TR * 32), .D(F_WORDS)) u_g (
+    .clk, .we(out_valid && in_range && rows_9.dst == DST_G), .waddr(F_AW'(out_addr)), .wdata(y),
+    .re(vec_valid && vec.op == VEC_GATE), .raddr(F_AW'(vec_addr)), .rdata(g_word)
+  );
+  hc_ram #(.W(TR * 32), .D(F_WORDS)) u_u (
+    .clk, .we(out_valid && in_range && rows_9.dst == DST_U), .waddr(F_AW'(out_addr)), .wdata(y),
+    .re(vec_valid && vec.op == VEC_GATE), .raddr(F_AW'(vec_addr)), .rdata(u_word)
+  );
+
+  // A vector step's control, beside its data: _1 with the words read, _4, _7 and _8 further on.
+  vec_t vec_1, vec_4, vec_7, vec_8;
+  logic valid_1, valid_4, valid_7, valid_8;
+  always_ff @(posedge clk) begin
+    vec_1 <= vec;
+    valid_1 <= vec_valid && rst_n;
+  end
+  hc_delay #(.W($bits(vec_t)), .N(3)) u_vec_4 (.clk, .rst_n, .d(vec_1), .q(vec_4));
+  hc_delay #(.W($bits(vec_t)), .N(3)) u_vec_7 (.clk, .rst_n, .d(vec_4), .q(vec_7));
+  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_8 (.clk, .rst_n, .d(vec_7), .q(vec_8));
+  hc_delay #(.W(1), .N(3), .RESET(1)) u_valid_4 (.clk, .rst_n, .d(valid_1), .q(valid_4));
+  hc_delay #(.W(1), .N(3), .RESET(1)) u_valid_7 (.clk, .rst_n, .d(valid_4), .q(valid_7));
+  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_8 (.clk, .rst_n, .d(valid_7), .q(valid_8));
+
+  // ---------------- NORM, QUANT: x * gain ----------------
+  wire norm_1 = valid_1 && (vec_1.op == VEC_NORM || vec_1.op == VEC_QUANT);
+  logic norm_2, norm_3;
+  logic [TR-1:0][37:0] scaled;
+  always_ff @(posedge clk) {norm_3, norm_2} <= rst_n ? {norm_2, norm_1} : '0;
+  for (genvar i = 0; i < TR; i++) begin : g_norm
+    logic signed [GAIN_W+16:0] low_2, high_2;
+    logic signed [GAIN_W+32:0] product_3;
+    always_ff @(posedge clk) begin
+      if (norm_1) begin
+        automatic logic signed [GAIN_W-1:0] gain = vec_1.op == VEC_QUANT
+            ? GAIN_W'(1 << NORM_SHIFT) : $signed(gain_word[i]);
+        low_2  <= gain * $signed({1'b0, x_word[i][15:0]});
+        high_2 <= gain * $signed(x_word[i][31:16]);
+      end
+      if (norm_2) product_3 <= (GAIN_W+33)'(low_2) + ((GAIN_W+33)'(high_2) <<< 16);
+      if (norm_3) begin
+        automatic logic signed [GAIN_W+32:0] s =
+            (product_3 + (GAIN_W+33)'(1 << (NORM_SHIFT - 1))) >>> NORM_SHIFT;
+        scaled[i] <= s > (GAIN_W+33)'(64'sd137438953471) ? 38'h1fffffffff
+                   : s < (GAIN_W+33)'(-64'sd137438953472) ? 38'h2000000000 : 38'(s);
+      end
+    end
+  end
+
+  // ---------------- GATE_MUL ----------------
+  logic [TR-1:0][37:0] gated;
+  hc_gate u_gate (
+    .clk, .rst_n, .in_valid(valid_1 && vec_1.op == VEC_GATE), .g(g_word), .u(u_word), .f(gated)
+  );
+
+  // ---------------- attention ----------------
+  logic q_valid, k_valid, v_valid;
+  logic [GROUP_AW-1:0] group;
+  logic [HPP-1:0][HD*8+3:0] heads;
+  logic [TR-1:0][37:0] attended;
+  hc_attend u_attend (
+    .clk, .rst_n, .active, .position, .q_valid, .k_valid, .v_valid, .group, .heads, .kv_base, .score, .mix,
+    .first(chunk_first), .last(chunk_last), .fold, .chunk, .window, .score_done, .mix_done,
+    .read(vec_valid && vec.op == VEC_READ), .read_word(QWORD_AW'(vec.word)), .a(attended)
+  );
+
+  // ---------------- blocks of 64 for the slices ----------------
+  wire take_4 = valid_4 && (vec_4.op == VEC_NORM || vec_4.op == VEC_QUANT);
+  wire take_7 = valid_7 && vec_7.op == VEC_READ;
+  wire take_8 = valid_8 && vec_8.op == VEC_GATE;
+  vec_t block_vec;
+  logic [TR-1:0][37:0] block_in;
+  always_comb begin
+    block_vec = take_4 ? vec_4 : take_7 ? vec_7 : vec_8;
+    block_in  = take_4 ? scaled : take_7 ? attended : gated;
+    if (block_vec.zero) block_in = '0;
+  end
+  logic b_valid, b_first, b_last, b_vfirst, b_vdone;
+  logic [TR-1:0][15:0] b_codes;
+  logic [NB64-1:0][4:0] b_exp;
+  hc_quant #(.TR(TR), .SEG(SEG64), .WPB(WPB64), .W(38), .MAG(37), .CODE_W(16), .META(2)) u_blocks (
+    .clk, .rst_n, .bits(vec.bits), .in_valid(take_4 || take_7 || take_8), .in_first(block_vec.block_first),
+    .in_last(block_vec.block_last), .in_meta({block_vec.first, block_vec.done}), .in_word(block_in),
+    .out_valid(b_valid), .out_first(b_first), .out_last(b_last), .out_meta({b_vfirst, b_vdone}),
+    .out_codes(b_codes), .out_exp(b_exp)
+  );
+
+  logic [NB64-1:0][64*XW-1:0] assembly;
+  logic [NB64-1:0][4:0] written_exp;
+  logic [CS_AW-1:0] col, col_w;      // where the next block goes; where the finished one goes
+  logic [SLICE_AW-1:0] depth, depth_w;
+  logic write;
+  logic [TR-1:0][XW-1:0] b_narrow;
+  always_comb for (int i = 0; i < TR; i++) b_narrow[i] = XW'(b_codes[i]);
+  always_ff @(posedge clk) begin
+    write <= b_valid && b_last && rst_n;
+    blocks_done <= b_valid && b_last && b_vdone && rst_n;
+    if (b_valid) begin
+      for (int b = 0; b < NB64; b++)
+        assembly[b] <= (64*XW)'({b_narrow[b*SEG64 +: SEG64], assembly[b]} >> (SEG64 * XW));
+      written_exp <= b_exp;
+      if (b_last) begin
+        automatic logic [CS_AW-1:0] c = b_vfirst_block ? '0 : col;
+        automatic logic [SLICE_AW-1:0] d = b_vfirst_block ? '0 : depth;
+        automatic logic [4:0] m = b_vfirst_block ? '0 : max_exp;
+        col_w   <= c;
+        depth_w <= d;
+        if (32'(c) + NB64 >= C) begin
+          col   <= CS_AW'(32'(c) + NB64 - C);
+          depth <= d + 1'b1;
+        end else begin
+          col   <= c + CS_AW'(NB64);
+          depth <= d;
+        end
+        for (int b = 0; b < NB64; b++) if (b_exp[b] > m) m = b_exp[b];
+        max_exp <= m;
+      end
+    end
+  end
+  // the first block of a vector: seen at its first word, remembered until its last
+  logic vfirst_seen, b_vfirst_block;
+  assign b_vfirst_block = b_first ? b_vfirst : vfirst_seen;
+  always_ff @(posedge clk) if (b_valid && b_first) vfirst_seen <= b_vfirst;
+
+  always_comb begin
+    block_we    = '0;
+    block_addr  = '0;
+    block_codes = '0;
+    block_exp   = '0;
+    for (int b = 0; b < NB64; b++) begin
+      automatic int unsigned c = 32'(col_w) + b;
+      automatic logic [SLICE_AW-1:0] d = depth_w;
+      if (c >= C) begin
+        c -= C;
+        d += 1'b1;
+      end
+      block_we[c]    = write;
+      block_addr[c]  = d;
+      block_codes[c] = assembly[b];
+      block_exp[c]   = written_exp[b];
+    end
+  end
+
+  // ---------------- sum of squares and 1/rms ----------------
+  logic s_valid, s_first, s_last, s_vfirst, s_vlast, v_valid_sq;
+  logic [TR-1:0][15:0] s_codes;
+  logic [NB64-1:0][4:0] s_exp;
+  logic [V_W-1:0] energy;
+  logic r_valid;
+  logic [16:0] r_new;
+  logic signed [6:0] half_new;
+  hc_quant #(.TR(TR), .SEG(SEG64), .WPB(WPB64), .W(32), .MAG(37), .CODE_W(16), .META(2)) u_square_blocks (
+    .clk, .rst_n, .bits(5'd16), .in_valid(valid_1 && vec_1.op == VEC_NORM), .in_first(vec_1.block_first),
+    .in_last(vec_1.block_last), .in_meta({vec_1.first, vec_1.last}),
+    .in_word(vec_1.zero ? '0 : x_word), .out_valid(s_valid), .out_first(s_first), .out_last(s_last),
+    .out_meta({s_vfirst, s_vlast}), .out_codes(s_codes), .out_exp(s_exp)
+  );
+  logic [63:0] epsilon_n;  // of the norm under way: its squares end after the next word was loaded
+  always_ff @(posedge clk) if (valid_1 && vec_1.op == VEC_NORM && vec_1.first) epsilon_n <= epsilon;
+  hc_squares #(.SEG(SEG64)) u_squares (
+    .clk, .rst_n, .in_valid(s_valid), .in_first(s_vfirst), .in_last(s_vlast), .epsilon(epsilon_n), .codes(s_codes),
+    .exps(s_exp), .out_valid(v_valid_sq), .v(energy)
+  );
+  hc_rsqrt u_rsqrt (
+    .clk, .rst_n, .in_valid(v_valid_sq), .v(energy), .out_valid(r_valid), .r(r_new), .halfshift(half_new)
+  );
+  always_ff @(posedge clk)
+    if (r_valid) begin
+      r <= r_new;
+      halfshift <= half_new;
+    end
+
+  // ---------------- ROPE, and one block a head ----------------
+  wire rope_1  = valid_1 && vec_1.op == VEC_ROPE;
+  wire angle_1 = valid_1 && vec_1.op == VEC_ANGLE;
+  localparam int ANGLE_AW = (ANGLE_WORDS > 1) ? $clog2(ANGLE_WORDS) : 1;
+  logic [TR-1:0][31:0] angles[ANGLE_WORDS];
+  logic [TR-1:0][31:0] rope_in, rope_angle;
+  logic [TR-1:0][34:0] rope_out;
+  logic rope_valid, rope_second, rope_is_angle, rope_angle_last;
+  logic [ANGLE_AW-1:0] rope_at;
+  always_comb begin
+    rope_in    = qkv_word;
+    rope_angle = angles[ANGLE_AW'(vec_1.angle)];
+    if (angle_1) begin
+      rope_angle = angle_fine;
+      for (int i = 0; i < TR; i++)
+        rope_in[i] = vec_1.second ? 32'($signed(angle_coarse[i][31:16]))
+                                  : 32'($signed(angle_coarse[i][15:0]));
+    end
+  end
+  hc_rope #(.TR(TR), .META(2 + ANGLE_AW)) u_rope (
+    .clk, .rst_n, .in_valid(rope_1 || angle_1), .in_second(vec_1.second),
+    .shift(angle_1 || rope_is_setup ? 5'd14 : 5'(ROPE_SHIFT)),
+    .in_meta({angle_1, vec_1.done, ANGLE_AW'(vec_1.angle)}), .in_word(rope_in), .in_angle(rope_angle),
+    .out_valid(rope_valid), .out_second(rope_second), .out_meta({rope_is_angle, rope_angle_last, rope_at}),
+    .out_word(rope_out)
+  );
+  // the shift is used two cycles after the word came in; set-up and rotation never mix
+  logic rope_is_setup;
+  always_ff @(posedge clk) if (valid_1) rope_is_setup <= angle_1;
+  always_ff @(posedge clk) begin
+    angle_done <= rope_valid && rope_is_angle && rope_angle_last && rst_n;
+    if (rope_valid && rope_is_angle)
+      for (int i = 0; i < TR; i++)
+        if (rope_second) angles[rope_at][i][31:16] <= rope_out[i][15:0];
+        else angles[rope_at][i][15:0] <= rope_out[i][15:0];
+  end
+
+  logic [TR*32-1:0] value_4;
+  logic h_valid, h_last, h_vfirst, h_vdone;
+  logic [1:0] h_target;
+  logic [TR-1:0][7:0] h_codes;
+  logic [HPP-1:0][4:0] h_exp;
+  logic [TR-1:0][34:0] head_in;
+  hc_delay #(.W(TR * 32), .N(3)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_4));
+  always_comb
+    for (int i = 0; i < TR; i++)
+      head_in[i] = vec_4.op == VEC_VALUE ? 35'($signed(value_4[i*32 +: 32])) : rope_out[i];
+  logic h_first;
+  hc_quant #(.TR(TR), .SEG(SEGH), .WPB(WPBH), .W(35), .MAG(22), .CODE_W(8), .META(4)) u_heads (
+    .clk, .rst_n, .bits(5'd8), .in_valid(valid_4 && (vec_4.op == VEC_VALUE || vec_4.op == VEC_ROPE)),
+    .in_first(vec_4.block_first), .in_last(vec_4.block_last),
+    .in_meta({vec_4.first, vec_4.done, vec_4.target}), .in_word(head_in), .out_valid(h_valid),
+    .out_first(h_first), .out_last(h_last), .out_meta({h_vfirst, h_vdone, h_target}), .out_codes(h_codes),
+    .out_exp(h_exp)
+  );
+  logic [HPP-1:0][HD*8-1:0] head_assembly;
+  logic h_vfirst_seen;
+  always_ff @(posedge clk) begin
+    q_valid <= h_valid && h_last && h_target == TARGET_Q && rst_n;
+    k_valid <= h_valid && h_last && h_target == TARGET_K && rst_n;
+    v_valid <= h_valid && h_last && h_target == TARGET_V && rst_n;
+    heads_done <= h_valid && h_last && h_vdone && rst_n;
+    if (h_valid) begin
+      for (int j = 0; j < HPP; j++) begin
+        head_assembly[j] <= (HD*8)'({h_codes[j*SEGH +: SEGH], head_assembly[j]} >> (SEGH * 8));
+        heads[j][HD*8 +: 4] <= h_exp[j][3:0];
+      end
+      if (h_first) h_vfirst_seen <= h_vfirst;
+      if (h_last) group <= (h_first ? h_vfirst : h_vfirst_seen) ? '0 : group + 1'b1;
+    end
+  end
+  for (genvar j = 0; j < HPP; j++) begin : g_heads
+    assign heads[j][HD*8-1:0] = head_assembly[j];
+  end
+  logic unused;
+  assign unused = &{1'b0, s_first, s_last};
+`ifdef HC_DEBUG
+  always_ff @(posedge clk) begin
+    if (embed_valid) $display("X %0d %h", embed_word, embed_x);
+    if (out_valid) $display("ROW dst %0d word %0d %h max_exp %0d r %0d half %0d", rows_9.dst, rows_9.word, y, max_exp, r, halfshift);
+    if (write) $display("BLOCK col %0d depth %0d exp %0d %h", col_w, depth_w, written_exp, assembly);
+    if (q_valid|k_valid|v_valid) $display("HEAD %b%b%b group %0d %h", q_valid,k_valid,v_valid, group, heads);
+  end
+`endif
+endmodule

