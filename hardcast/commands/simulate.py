@@ -23,7 +23,7 @@ from hardcast.console import Bars, Console
 from hardcast.errors import HardcastError
 from hardcast.image import Image, open_image
 from hardcast.rtl import emit
-from hardcast.rtl.session import LINT, RtlChip
+from hardcast.rtl.session import LINT, simulated
 from hardcast.rtl.verilate import Options
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     begun = time.perf_counter()
     with console.progress() as progress:
         progress("compiling the RTL", 0, None)
-        with RtlChip(design, options=options, progress=progress) as rtl:
+        with simulated(design, options, progress) as rtl:
             ready = time.perf_counter()
             progress("compiling the RTL", 1, 1)
             lockstep = Lockstep(rtl, executor(image, args.against), users, args.report)

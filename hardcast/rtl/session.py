@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,37 +53,41 @@ def build(design: emit.Design, folder: Path, options: Options) -> Path:
     return verilate(sources, emit.TOP, options=options)
 
 
-class RtlChip:
-    """A chip in simulation; a context manager. Raises HardcastError as Simulator and verilate do.
+@contextmanager
+def simulated(
+    design: emit.Design,
+    options: Options | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    on_cycles: Callable[[int], None] | None = None,
+) -> Iterator[RtlChip]:
+    """The chip of a design, built and filled in a temporary folder."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        executable = build(design, folder, options or Options(arguments=LINT))
+        (folder / "rom").mkdir()
+        emit.write_rom(design, folder / "rom", progress)
+        with RtlChip(design, executable, folder / "rom", on_cycles) as chip:
+            yield chip
 
-    options: how the simulator is compiled. folder: where sources and ROM contents go; None for a
-    temporary one.
+
+class RtlChip:
+    """A chip in simulation; a context manager. Raises HardcastError as Simulator does.
+
+    executable: of build(). rom: folder of the ROM contents. on_cycles: told now and then how many
+    cycles a run has taken.
     """
 
     def __init__(
         self,
         design: emit.Design,
-        *,
-        options: Options | None = None,
-        folder: Path | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        executable: Path,
+        rom: Path,
         on_cycles: Callable[[int], None] | None = None,
     ) -> None:
         self.design = design
         self.users = design.geometry.chip.users
         self._on_cycles = on_cycles
-        self._temporary = tempfile.TemporaryDirectory() if folder is None else None
-        place = Path(self._temporary.name) if self._temporary else Path(folder or ".")
-        try:
-            executable = build(design, place, options or Options(arguments=LINT))
-            rom = place / "rom"
-            rom.mkdir(parents=True, exist_ok=True)
-            emit.write_rom(design, rom, progress)
-            self.simulator = Simulator(executable, rom, progress_cycles=1 << 14 if on_cycles else 0)
-        except BaseException:
-            if self._temporary:
-                self._temporary.cleanup()
-            raise
+        self.simulator = Simulator(executable, rom, progress_cycles=1 << 14 if on_cycles else 0)
 
     def __enter__(self) -> RtlChip:
         return self
@@ -94,8 +99,6 @@ class RtlChip:
         trace: TracebackType | None,
     ) -> None:
         self.simulator.__exit__(kind, error, trace)
-        if self._temporary:
-            self._temporary.cleanup()
 
     @property
     def digest(self) -> str:

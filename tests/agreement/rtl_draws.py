@@ -15,7 +15,7 @@ from hardcast.golden import Golden
 from hardcast.image import Image
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
-from hardcast.rtl.session import LINT, RtlChip
+from hardcast.rtl.session import LINT, RtlChip, simulated
 from hardcast.rtl.verilate import Options
 from tests.random_image import FORMS, Form, config, write_random_image
 
@@ -114,13 +114,18 @@ def differences(case: Case, folder: Path) -> list[str]:
     """Runs the case in RTL and golden. What differs, in words; empty where all is equal."""
     made = design(case, folder)
     found: list[str] = []
-    with RtlChip(made, options=FAST, folder=folder / "rtl") as chip:
-        if chip.digest != made.image.digest:
-            found.append("the ID registers differ")
-        for user, settings in enumerate(case.settings):
-            chip.settings(user, settings, REPORT)
-        compare_runs(chip, made, case.runs, case.settings, found)
+    with simulated(made, FAST) as chip:
+        compare(chip, case, found)
     return found
+
+
+def compare(chip: RtlChip, case: Case, found: list[str]) -> None:
+    """Appends to `found` what differs between the chip and golden over all runs of the case."""
+    if chip.digest != chip.design.image.digest:
+        found.append("the ID registers differ")
+    for user, settings in enumerate(case.settings):
+        chip.settings(user, settings, REPORT)
+    compare_runs(chip, chip.design, case.runs, case.settings, found)
 
 
 def compare_runs(

@@ -92,4 +92,10 @@ module hc_array
       hc_delay #(.W(ACC_W), .N(LT)) u_gather (.clk, .rst_n, .d(total), .q(sums[u][r]));
     end
   end
+
+`ifndef SYNTHESIS
+  // A sweep reads what stands still.
+  always_ff @(posedge clk)
+    if (rst_n) assert (!(valid && block_we != '0)) else $error("a slice is written while it is swept");
+`endif
 endmodule

@@ -217,4 +217,13 @@ module hc_kvhead
       shift <= 6'(16 + POINT_V - POINT_A - 1) + b_2 - (b_2 > 6'(MIX_BITS) ? b_2 - 6'(MIX_BITS) : '0);
     end
   end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk)
+    if (rst_n) begin
+      assert (!(score && mix)) else $error("both passes at once");
+      // the largest score weighs 4095, so that 1/Z has the bits that its table needs
+      if (mix_whole) assert (z >= Z_W'(4095)) else $error("attention sees no position");
+    end
+`endif
 endmodule

@@ -106,4 +106,18 @@ module hc_quant #(
       end
     end
   end
+
+`ifndef SYNTHESIS
+  // The words of a block come in consecutive cycles: the exponent must be ready when they leave.
+  logic was_valid, was_last;
+  always_ff @(posedge clk) begin
+    was_valid <= in_valid && rst_n;
+    was_last  <= in_last;
+    if (rst_n && in_valid) begin
+      assert (in_first || (was_valid && !was_last)) else $error("a gap within a block");
+      assert (!in_first || !was_valid || was_last) else $error("a block was cut short");
+      assert (bits >= 5'd2 && 32'(bits) <= CODE_W) else $error("codes of %0d bits", bits);
+    end
+  end
+`endif
 endmodule

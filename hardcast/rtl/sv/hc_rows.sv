@@ -78,11 +78,17 @@ module hc_rows
       end
       if (valid_1) begin
         automatic logic signed [10:0] k = 11'(base_1) + 11'($signed(row_word[i][14:8]));
-        automatic logic signed [63:0] s = 64'(sum_1);  // |acc| < 2^62: adding 1 cannot overflow
-        t_2 <= 38'(drop_1 == 0 ? s : ((s >>> (drop_1 - 6'd1)) + 64'sd1) >>> 1);
+        t_2 <= 38'(rounded(64'(sum_1), drop_1));
         m_2 <= row_word[i][7:0];
         k_2 <= k < -11'sd31 ? -8'sd31 : k > 11'sd62 ? 8'sd62 : 8'(k);
       end
+`ifndef SYNTHESIS
+      // the bounds that the image's builder proved (docs/steps/matvec.md)
+      if (rst_n && valid_5 && k_5 <= 0)
+        assert ((v_5 <<< (8'sd1 - k_5)) >>> (8'sd1 - k_5) == v_5) else $error("a row leaves 64 bits");
+      if (rst_n && valid_1)
+        assert (rounded(64'(sum_1), drop_1) == 64'(38'(rounded(64'(sum_1), drop_1)))) else $error("t leaves 38 bits");
+`endif
       if (valid_2) begin
         u_3 <= t_2 * $signed({1'b0, m_2});
         k_3 <= k_2;
@@ -107,6 +113,11 @@ module hc_rows
       if (valid_8) y[i] <= saturate(35'(y_8) + (add_8 ? 35'($signed(residual[i])) : '0));
     end
   end
+
+  // rs(v, k); |v| < 2^62, so that adding 1 cannot overflow
+  function automatic logic signed [63:0] rounded(input logic signed [63:0] v, input logic [5:0] k);
+    return k == 0 ? v : ((v >>> (k - 6'd1)) + 64'sd1) >>> 1;
+  endfunction
 
   function automatic logic [31:0] saturate(input logic signed [34:0] v);
     return v > 35'sd2147483647 ? 32'h7fffffff : v < -35'sd2147483648 ? 32'h80000000 : v[31:0];

@@ -292,4 +292,14 @@ module hc_seq
         OP_SAMPLE: kind = KIND_SAMPLE;
         default:   kind = KIND_VECTOR;
       endcase
+
+`ifndef SYNTHESIS
+  // Nothing finishes that no word waits for.
+  always_ff @(posedge clk)
+    if (rst_n && state != IDLE) begin
+      assert (!done || state == WAIT) else $error("a result that nobody waits for");
+      assert (!score_done || state == SCORE_WAIT) else $error("scores that nobody waits for");
+      assert (!mix_done || state == MIX_WAIT) else $error("a mix that nobody waits for");
+    end
+`endif
 endmodule

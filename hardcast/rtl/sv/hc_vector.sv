@@ -349,12 +349,19 @@ module hc_vector
   end
   logic unused;
   assign unused = &{1'b0, s_first, s_last};
-`ifdef HC_DEBUG
+
+`ifndef SYNTHESIS
+  // 1/rms is there before the first row that it multiplies.
+  logic norm_pending;
   always_ff @(posedge clk) begin
-    if (embed_valid) $display("X %0d %h", embed_word, embed_x);
-    if (out_valid) $display("ROW dst %0d word %0d %h max_exp %0d r %0d half %0d", rows_9.dst, rows_9.word, y, max_exp, r, halfshift);
-    if (write) $display("BLOCK col %0d depth %0d exp %0d %h", col_w, depth_w, written_exp, assembly);
-    if (q_valid|k_valid|v_valid) $display("HEAD %b%b%b group %0d %h", q_valid,k_valid,v_valid, group, heads);
+    norm_pending <= rst_n && ((norm_pending && !r_valid) || (valid_1 && vec_1.op == VEC_NORM));
+    if (rst_n) begin
+      assert (!(rows_valid && rows.normed && norm_pending)) else $error("a row came before its 1/rms");
+      assert (!(embed_valid && out_valid && in_range && rows_9.dst == DST_X))
+      else $error("two writes to the residual in one cycle");
+      assert (!(vec_x && rows_valid_7 && rows_7.add)) else $error("two reads of the residual in one cycle");
+      assert (32'(take_4) + 32'(take_7) + 32'(take_8) <= 1) else $error("two streams into the block quantiser");
+    end
   end
 `endif
 endmodule
