@@ -101,7 +101,7 @@ class CycleModel:
                 rounds = geometry.rounds(self.output_words(dst))
                 passes = geometry.passes(shape.width(src))
                 return rounds * op.planes * passes * (2 if op.wide else 1) * chip.rows
-            case kinds.Rope(num_heads=heads):
+            case kinds.Rope(num_heads=heads) | kinds.HeadNorm(num_heads=heads):
                 return geometry.heads(heads)
             case kinds.KvWrite():
                 return geometry.heads(shape.num_key_value_heads)
@@ -118,6 +118,8 @@ class CycleModel:
             "NORM": geometry.block_words + 9,
             "QUANT": geometry.block_words + 9,
             "MATVEC": self.array_latency + 9,
+            "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_lanes, 4),
+            "HAPPLY": 7,
             "ROPE": geometry.head_words + 9,
             "VALUE": geometry.head_words + 9,
             "GATE": geometry.block_words + 13,

@@ -71,6 +71,11 @@ class Geometry:
         return self.shape.head_dim // self.head_lanes
 
     @property
+    def head_sum_words(self) -> int:
+        """Words of a block of HEAD_NORM's squares: a head, or half of one of more than 64."""
+        return self.head_words if self.shape.head_dim <= BLOCK else self.head_words // 2
+
+    @property
     def block_lanes(self) -> int:
         """Lanes of a word that belong to one block of 64."""
         return min(self.chip.tile_rows, BLOCK)

@@ -17,7 +17,8 @@ from hardcast.program.program import Program
 class Op:
     """One word of the program ROM.
 
-    name: ANGLE, EMBED, NORM, QUANT, MATVEC, ROPE, VALUE, ATTEND, GATE, SAMPLE or END.
+    name: ANGLE, EMBED, NORM, QUANT, MATVEC, HSUM and HAPPLY (HEAD_NORM's two passes), ROPE, VALUE,
+    ATTEND, GATE, SAMPLE or END.
     step: the program's step, None for ANGLE and END. wait: the next word waits for its results.
     add: MATVEC adds its rows to the residual. planes, wide: of MATVEC, weight planes and whether
     activations have more than 8 bits, which takes two passes. head: a run that wants no logits
@@ -44,46 +45,47 @@ def schedule(program: Program, planes: Mapping[str, int]) -> list[Op]:
     last_layer = max(i for i, step in enumerate(steps) if isinstance(step, kinds.Add))
     for index, step in enumerate(steps):
         following = steps[index + 1] if index + 1 < len(steps) else None
-        op = _op(step, following, bits, planes)
-        if op is not None:
+        for op in _ops(step, following, bits, planes):
             if index == last_layer + 1:
                 op = Op(op.name, op.step, op.wait, op.add, op.planes, op.wide, head=True)
             ops.append(op)
     return [*ops, Op("END")]
 
 
-def _op(
+def _ops(
     step: kinds.Step,
     following: kinds.Step | None,
     bits: dict[str, int],
     planes: Mapping[str, int],
-) -> Op | None:
-    """The word of a step, or None where the word before does its work."""
+) -> list[Op]:
+    """The words of a step; none where the word before does its work."""
     match step:
         case kinds.Embed():
-            return Op("EMBED", step)
+            return [Op("EMBED", step)]
         case kinds.Norm() | kinds.Quantize():
             bits[step.dst] = step.activation_bits
-            return Op("NORM" if isinstance(step, kinds.Norm) else "QUANT", step)
+            return [Op("NORM" if isinstance(step, kinds.Norm) else "QUANT", step)]
+        case kinds.HeadNorm():
+            return [Op("HSUM", step), Op("HAPPLY", step)]
         case kinds.Matvec():
             joined = isinstance(following, kinds.Add)
             if joined != (step.dst == "y"):
                 raise HardcastError(f"the chip adds {step.matrix}'s result to the residual at once")
             more = isinstance(following, kinds.Matvec) and following.src == step.src
             wide = bits[step.src] > 8
-            return Op("MATVEC", step, not more, joined, planes[step.matrix], wide)
+            return [Op("MATVEC", step, not more, joined, planes[step.matrix], wide)]
         case kinds.Add():
-            return None
+            return []
         case kinds.Rope():
-            return Op("ROPE", step, wait=not isinstance(following, kinds.Rope | kinds.KvWrite))
+            return [Op("ROPE", step, wait=not isinstance(following, kinds.Rope | kinds.KvWrite))]
         case kinds.KvWrite():
-            return Op("VALUE", step)
+            return [Op("VALUE", step)]
         case kinds.Attend():
             bits[step.dst] = step.activation_bits
-            return Op("ATTEND", step)
+            return [Op("ATTEND", step)]
         case kinds.GateMul():
             bits[step.dst] = step.activation_bits
-            return Op("GATE", step)
+            return [Op("GATE", step)]
         case kinds.Sample():
-            return Op("SAMPLE", step)
+            return [Op("SAMPLE", step)]
     raise HardcastError(f"the chip has no {type(step).__name__}: this architecture is not cast yet")

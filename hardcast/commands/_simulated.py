@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ class User:
     settings: SamplerSettings
     made: list[int] = field(default_factory=list)
     position: int = 0
-    ended: bool = False
 
     @property
     def next_token(self) -> int:
@@ -47,8 +47,16 @@ class Run:
 class Lockstep:
     """Steps the chip and, for each user, a session of `executor`; compares after every run."""
 
-    def __init__(self, rtl: RtlChip, executor: Any, users: list[User], report: int) -> None:
+    def __init__(
+        self,
+        rtl: RtlChip,
+        executor: Any,
+        users: list[User],
+        report: int,
+        ends: Collection[int] = (),
+    ) -> None:
         self.rtl, self.executor, self.users, self.report = rtl, executor, users, report
+        self.ends = ends
         self.sessions = [executor.session() for _ in users]
         self.runs: list[Run] = []
         found = rtl.digest
@@ -59,7 +67,11 @@ class Lockstep:
 
     def waiting(self, max_tokens: int) -> list[int]:
         """Users who still have tokens to read or make."""
-        return [i for i, user in enumerate(self.users) if len(user.made) < max_tokens]
+        return [
+            i
+            for i, user in enumerate(self.users)
+            if len(user.made) < max_tokens and not set(user.made[-1:]) & set(self.ends)
+        ]
 
     def step(self, max_tokens: int) -> None:
         """One run of the chip. Raises Difference."""

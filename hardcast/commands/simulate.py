@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"tokens that each user makes at most (default: {MAX_TOKENS})",
     )
     parser.add_argument(
+        "--ignore-eos", action="store_true", help="go on after the model's end token"
+    )
+    parser.add_argument(
         "--report",
         type=whole(0, 256),
         default=REPORT,
@@ -102,7 +105,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         with simulated(design, options, progress) as rtl:
             ready = time.perf_counter()
             progress("compiling the RTL", 1, 1)
-            lockstep = Lockstep(rtl, executor(image, args.against), users, args.report)
+            ends = set() if args.ignore_eos else set(tokenizer.eos_ids)
+            lockstep = Lockstep(rtl, executor(image, args.against), users, args.report, ends)
             try:
                 simulate(args, lockstep, progress)
             except Difference as difference:

@@ -24,12 +24,12 @@ class Places:
     """Where things are: what `assemble` fills in while it goes, and emit needs for the contents.
 
     matrices: name -> (first tile word, first row word, words of rows); the head and the embedding
-    may share one. biases, gains: name -> first word.
+    may share one. biases: name -> first word. gains: in order, and whether they are a head's.
     """
 
     matrices: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
     biases: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    gains: dict[str, int] = field(default_factory=dict)
+    gains: list[tuple[str, bool]] = field(default_factory=list)
     tile: int = 0
     rows: int = 0
     bias: int = 0
@@ -85,8 +85,15 @@ class _Assembler:
                 if isinstance(op.step, kinds.Norm):
                     word["gain_base"] = self.places.gain
                     word["epsilon"] = self.image.constants["norm_epsilon"]
-                    self.places.gains[op.step.gain] = self.places.gain
+                    self.places.gains.append((op.step.gain, False))
                     self.places.gain += words
+            case kinds.HeadNorm(buffer=buffer, num_heads=heads):
+                word |= self._heads(buffer, heads, 0)
+                word["epsilon"] = self.image.constants["head_epsilon"]
+                if op.name == "HAPPLY":
+                    word["gain_base"] = self.places.gain
+                    self.places.gains.append((op.step.gain, True))
+                    self.places.gain += geometry.head_words
             case kinds.Matvec():
                 word |= self._matvec(op, op.step)
             case kinds.Rope(buffer=buffer, num_heads=heads):

@@ -74,6 +74,7 @@ def design(image: Image, chip: Chip) -> Design:
         )
     geometry = Geometry(chip, shape)
     _check_points(image)
+    _check_head_norm(image)
     planes = {name: entry["planes"] for name, entry in image.matrices.items()}
     ops = schedule(image.program, planes)
     books, of_matrix = _codebooks(image, chip)
@@ -82,7 +83,8 @@ def design(image: Image, chip: Chip) -> Design:
     entry = image.matrices[embedding]
     sizes = [image.matrices[name]["group_size"] for name, _ in places.matrices]
     offsets = [image.has(f"{name}.offsets") for name, _ in places.matrices]
-    gains = [image.tensor(s.gain) for s in image.program.steps if isinstance(s, kinds.Norm)]
+    normed = (kinds.Norm, kinds.HeadNorm)
+    gains = [image.tensor(s.gain) for s in image.program.steps if isinstance(s, normed)]
     largest = max((int(np.abs(gain.astype(np.int64)).max()) for gain in gains), default=0)
     accumulators = [
         bits for name, bits in image.chip["widths"].items() if name.startswith("accumulator.")
@@ -103,6 +105,7 @@ def design(image: Image, chip: Chip) -> Design:
         acc_bits=min(round_up(max([*accumulators, 48]), 4), 63),
         gain_bits=round_up(max(largest.bit_length() + 1, 16), 4),
         bias=places.bias > 0,
+        head_norm=any(op.name == "HSUM" for op in ops),
         embed_bits=entry["bits"] * entry["planes"],
         embed_planes=entry["planes"],
         embed_codebook=of_matrix[embedding][0],
@@ -128,11 +131,23 @@ def _check_points(image: Image) -> None:
         "12 + gate - silu": 12 + p.gate - p.silu,
         "silu + gate - f": p.silu + p.gate - p.f,
         "14 + qk - rope": 14 + p.qk - p.rope,
+        "normed + gain - qk": p.normed + p.gain - p.qk,
         "2 + v - a": 2 + p.v - p.a,
     }
     for what, shift in shifts.items():
         if not 1 <= shift <= 31:
             raise HardcastError(f"the chip's shifters do not reach {what} = {shift} of this image")
+
+
+def _check_head_norm(image: Image) -> None:
+    """The blocks of a head's squares are whole heads or their halves."""
+    size = image.program.shape.head_dim
+    if any(isinstance(s, kinds.HeadNorm) for s in image.program.steps) and not (
+        size <= 64 or size == 128
+    ):
+        raise HardcastError(
+            f"the chip norms heads of up to 64 channels, or of 128; this model's have {size}"
+        )
 
 
 def _codebooks(
@@ -287,7 +302,20 @@ def _write_rows(design: Design, folder: Path) -> None:
     (folder / "rows.mem").write_bytes(fields([(np.concatenate(row_words), 16)]))
     if bias_words:
         (folder / "bias.mem").write_bytes(fields([(np.concatenate(bias_words), 32)]))
-    gains = [_lanes(image.tensor(name).astype(np.int64), lanes) for name in design.places.gains]
+    gains = []
+    for name, of_head in design.places.gains:
+        values = image.tensor(name).astype(np.int64)
+        if of_head:  # as a head's channels lie, beside one another where a word holds several
+            laid = np.zeros((geometry.head_words, lanes), np.int64)
+            laid[:, : geometry.head_lanes] = values[np.argsort(geometry.channel_layout())].reshape(
+                geometry.head_words, -1
+            )
+            for head in range(1, geometry.heads_a_pair):
+                start = head * geometry.head_lanes
+                laid[:, start : start + geometry.head_lanes] = laid[:, : geometry.head_lanes]
+            gains.append(laid)
+        else:
+            gains.append(_lanes(values, lanes))
     bits = design.contents.gain_bits
     (folder / "gain.mem").write_bytes(fields([(np.concatenate(gains), bits)]))
 

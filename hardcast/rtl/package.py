@@ -12,11 +12,11 @@ from hardcast.numerics.points import Points
 WORD_BITS = 20  # of a word's index in a buffer or of a row: enough for any vocabulary
 OPCODES = (
     "END", "ANGLE", "EMBED", "NORM", "QUANT", "MATVEC",
-    "ROPE", "VALUE", "ATTEND", "GATE", "SAMPLE",
+    "ROPE", "VALUE", "ATTEND", "GATE", "SAMPLE", "HSUM", "HAPPLY",
 )  # fmt: skip
 DESTINATIONS = ("X", "QKV", "G", "U", "LOGITS")
 TARGETS = ("Q", "K", "V")
-VECTOR_OPS = ("NORM", "QUANT", "ROPE", "VALUE", "GATE", "ANGLE", "READ")
+VECTOR_OPS = ("NORM", "QUANT", "ROPE", "VALUE", "GATE", "ANGLE", "READ", "HSUM", "HAPPLY")
 KINDS = ("IDLE", "MATVEC", "ATTEND", "VECTOR", "SAMPLE")
 
 # Fields of a program word, the highest bits first: name, bits, signed, what.
@@ -71,6 +71,7 @@ class Contents:
     acc_bits: int
     gain_bits: int
     bias: bool
+    head_norm: bool
     embed_bits: int
     embed_planes: int
     embed_codebook: int
@@ -198,7 +199,10 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "QWORD_AW": address_bits(geometry.padded(geometry.words(shape.width("a")))),
         "SUM_STAGES_HD": log_ceil(shape.head_dim, 4),
         "SUM_STAGES_P": log_ceil(chip.positions, 4),
-        "SUM_STAGES_SEG": log_ceil(geometry.block_lanes, 4),
+        "HEAD_NORM": int(contents.head_norm),
+        "HSUM_WORDS": geometry.head_sum_words,
+        "HEAD_GROUPS": groups,
+        "SQUARES_LATENCY_H": log_ceil(geometry.head_lanes, 4) + 4,
         "MAX_STAGES": log_ceil(chip.positions, 2),
         "SCORE_SHIFT": 2 * points.rope - points.score,
         "SCORE_W": dot + 31 - (2 * points.rope - points.score) + 1,
@@ -209,6 +213,8 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "FINE_AW": address_bits(128 * geometry.angle_words),
         "NORM_SHIFT": points.gain - points.norm_extra,
         "ROPE_SHIFT": 14 + points.qk - points.rope,
+        "NORMED_SHIFT": points.normed + points.gain - points.qk,
+        "POINT_NORMED": points.normed,
         "POINT_RESIDUAL": points.residual,
         "POINT_V": points.v,
         "POINT_A": points.a,
@@ -252,7 +258,7 @@ def _enums() -> list[str]:
         ("OP", OPCODES, 4),
         ("DST", DESTINATIONS, 3),
         ("TARGET", TARGETS, 2),
-        ("VEC", VECTOR_OPS, 3),
+        ("VEC", VECTOR_OPS, 4),
         ("KIND", KINDS, 3),
     ):
         for value, name in enumerate(names):
@@ -272,7 +278,17 @@ def _structs(constants: Mapping[str, int]) -> list[str]:
     rows = [(n, 1, False) for n in ("unit_first", "unit_final", "normed", "add", "bias", "done")]
     vec = [
         (n, 1, False)
-        for n in ("zero", "block_first", "block_last", "first", "last", "done", "second")
+        for n in (
+            "zero",
+            "block_first",
+            "block_last",
+            "head_first",
+            "head_last",
+            "first",
+            "last",
+            "done",
+            "second",
+        )  # fmt: skip
     ]
     return [
         *struct("prog_t", [(n, b, s) for n, b, s, _ in PROGRAM_FIELDS]),
@@ -305,7 +321,7 @@ def _structs(constants: Mapping[str, int]) -> list[str]:
             "vec_t",
             [
                 *vec,
-                ("op", 3, False),
+                ("op", 4, False),
                 ("target", 2, False),
                 ("bits", 5, False),
                 ("base", "WORD_AW", False),

@@ -52,13 +52,13 @@ def cases(draw: st.DrawFn) -> Case:
     users = draw(st.sampled_from([1, 1, 2, 4]))
     lanes = draw(st.sampled_from([1, 2, 4, 8]))
     # head_dim / 2 is a multiple of the lanes, or a power of two below them
-    head_dim = draw(st.sampled_from([d for d in (2, 8, 16, 48, 64) if fits(d // 2, lanes)]))
+    head_dim = draw(st.sampled_from([d for d in (2, 8, 16, 48, 64, 128) if fits(d // 2, lanes)]))
     forms = tuple(
         draw(st.lists(st.sampled_from(list(FORMS.values())), min_size=1, max_size=3, unique=True))
     )
     vocabulary = draw(st.sampled_from([33, 131]))
     model = {
-        "architecture": draw(st.sampled_from(["llama", "qwen2"])),
+        "architecture": draw(st.sampled_from(["llama", "qwen2", "qwen3"])),
         "hidden_size": draw(st.sampled_from([32, 70, 96, 192])),
         "intermediate_size": draw(st.sampled_from([33, 64, 200])),
         "num_hidden_layers": draw(st.sampled_from([1, 2])),

@@ -122,7 +122,7 @@ def test_a_latency_that_the_model_does_not_know(emitted: tuple[emit.Design, Path
     text = emit.source_texts(made)["hc_seq.sv"]
     changed = text.replace(
         "FETCH: state <= LOAD;",
-        "FETCH: begin\n          fold_n <= fold_n + 1'b1;\n          if (fold_n != '0) state <= LOAD;\n        end",
+        "FETCH: begin\n fold_n <= fold_n + 1'b1;\n if (fold_n != '0) state <= LOAD;\n end",
     )
     assert changed != text
     differences = found(made, folder, {"hc_seq.sv": changed})

@@ -32,6 +32,8 @@ module hc_seq
   input  logic               blocks_done,
   input  logic               heads_done,
   input  logic               angle_done,
+  input  logic               head_sum_done,
+  input  logic               head_apply_done,
   input  logic               embed_done,
 
   // attention steps (registered)
@@ -72,6 +74,9 @@ module hc_seq
   logic               second;
   logic [WORD_AW-1:0] angle;             // word of cosines that a pair of words needs
   logic [UIDX_W-1:0]  user_n;
+  logic               half_n;            // HSUM: which half of a head of two blocks
+  logic [WORD_AW-1:0] head_base, head_word;
+  assign head_word = HSUM_WORDS == WPBH ? word : head_base + WORD_AW'(in_block << 1) + WORD_AW'(half_n);
   logic [1:0]         phase;             // of ATTEND: score, mix, read
 
   wire last_k     = k == SLOT_AW'(R - 1);
@@ -80,8 +85,8 @@ module hc_seq
   wire last_plane = plane == w.planes2;
   wire last_round = round == w.rounds - 1'b1;
   wire last_word  = word == w.words - 1'b1;
-  wire is_heads   = w.op == OP_ROPE || w.op == OP_VALUE;
-  wire [15:0] block_words = is_heads ? 16'(WPBH) : 16'(WPB64);
+  wire is_heads   = w.op == OP_ROPE || w.op == OP_VALUE || w.op == OP_HSUM || w.op == OP_HAPPLY;
+  wire [15:0] block_words = w.op == OP_HSUM ? 16'(HSUM_WORDS) : is_heads ? 16'(WPBH) : 16'(WPB64);
   wire last_in_block = in_block == block_words - 16'd1;
   wire [WORD_AW-1:0] padded = w.padded;
   wire last_padded = word == padded - 1'b1;
@@ -103,7 +108,8 @@ module hc_seq
       default:   last_issue = last_padded;
     endcase
 
-  wire done = rows_done || blocks_done || heads_done || angle_done || embed_done || sample_done;
+  wire done = rows_done || blocks_done || heads_done || angle_done || head_sum_done || head_apply_done
+            || embed_done || sample_done;
 
   always_ff @(posedge clk) begin
     finished  <= 1'b0;
@@ -137,6 +143,8 @@ module hc_seq
           in_block <= '0;
           second <= 1'b0;
           angle <= '0;
+          half_n <= 1'b0;
+          head_base <= '0;
           user_n <= '0;
           phase <= '0;
           fold_n <= '0;
@@ -197,6 +205,10 @@ module hc_seq
               word <= word + 1'b1;
               in_block <= last_in_block ? '0 : in_block + 16'd1;
               second <= !second;
+              if (last_in_block) begin
+                half_n <= HSUM_WORDS != WPBH && !half_n;
+                if (half_n || HSUM_WORDS == WPBH) head_base <= head_base + WORD_AW'(WPBH);
+              end
               if (second) angle <= angle == WORD_AW'(ANGLE_WORDS - 1) ? '0 : angle + 1'b1;
             end
           endcase
@@ -258,10 +270,14 @@ module hc_seq
       OP_VALUE:  vec.op <= VEC_VALUE;
       OP_GATE:   vec.op <= VEC_GATE;
       OP_ANGLE:  vec.op <= VEC_ANGLE;
+      OP_HSUM:   vec.op <= VEC_HSUM;
+      OP_HAPPLY: vec.op <= VEC_HAPPLY;
       default:   vec.op <= VEC_READ;
     endcase
     vec.base   <= w.op == OP_ATTEND ? '0 : w.dst_base;
-    vec.word   <= word;
+    vec.word   <= w.op == OP_HSUM ? head_word : word;
+    vec.head_first <= in_block == 0 && !half_n;
+    vec.head_last  <= last_in_block && (half_n || HSUM_WORDS == WPBH);
     vec.angle  <= w.op == OP_ANGLE ? word : angle;
     vec.zero   <= !is_heads && word >= w.words;
     vec.block_first <= in_block == 0;
@@ -272,7 +288,7 @@ module hc_seq
     vec.second <= second;
     vec.target <= w.target;
     vec.bits   <= w.bits;
-    gain_addr  <= GAIN_AW'(w.gain_base) + GAIN_AW'(word);
+    gain_addr  <= GAIN_AW'(w.gain_base) + (w.op == OP_HAPPLY ? GAIN_AW'(in_block) : GAIN_AW'(word));
     user       <= user_n;
     embed_word <= XWORD_AW'(word);
     embed_done_flag <= last_issue && w.wait_;

@@ -1,10 +1,11 @@
 // Sum of squares of TR 16-bit codes a cycle, each block's scaled by its exponent: v += sum << 2 exp.
-// The last word's total goes through hc_rsqrt. Latency SQUARES_LATENCY from a word to v.
+// The last word's total goes through hc_rsqrt. Latency ceil(log4 SEG) + 4 from a word to v.
 module hc_squares
   import hardcast_pkg::*;
 #(
+  parameter int LANES = 1,
   parameter int SEG = 1,
-  parameter int NB = TR / SEG
+  parameter int NB = LANES / SEG
 ) (
   input  logic                   clk,
   input  logic                   rst_n,
@@ -12,22 +13,23 @@ module hc_squares
   input  logic                   in_first,   // of the vector
   input  logic                   in_last,
   input  logic [63:0]            epsilon,
-  input  logic [TR-1:0][15:0]    codes,
+  input  logic [LANES-1:0][15:0] codes,
   input  logic [NB-1:0][4:0]     exps,
   output logic                   out_valid,
   output logic [V_W-1:0]         v
 );
   localparam int LS = $clog2(SEG);
+  localparam int STAGES = (LS + 1) / 2;  // of the adder tree: SEG is a power of two
   localparam int SQ_W = 31 + LS;
   logic valid_1;
   logic [NB-1:0][4:0] exps_1, exps_s;
   logic valid_s, first_s, last_s;
-  logic [TR-1:0][SQ_W-1:0] square;
+  logic [LANES-1:0][SQ_W-1:0] square;
   logic [NB-1:0][SQ_W-1:0] sum_s;
   always_ff @(posedge clk) begin
     valid_1 <= in_valid && rst_n;
     if (in_valid) begin
-      for (int i = 0; i < TR; i++)
+      for (int i = 0; i < LANES; i++)
         square[i] <= SQ_W'(32'($signed(codes[i])) * 32'($signed(codes[i])));
       exps_1 <= exps;
     end
@@ -37,9 +39,9 @@ module hc_squares
       .clk, .en(valid_1), .d(square[b*SEG +: SEG]), .q(sum_s[b])
     );
   end
-  hc_delay #(.W(NB * 5), .N(SUM_STAGES_SEG)) u_exps (.clk, .rst_n, .d(exps_1), .q(exps_s));
-  hc_delay #(.W(1), .N(SUM_STAGES_SEG + 1), .RESET(1)) u_valid (.clk, .rst_n, .d(in_valid), .q(valid_s));
-  hc_delay #(.W(2), .N(SUM_STAGES_SEG + 1)) u_ctl (
+  hc_delay #(.W(NB * 5), .N(STAGES)) u_exps (.clk, .rst_n, .d(exps_1), .q(exps_s));
+  hc_delay #(.W(1), .N(STAGES + 1), .RESET(1)) u_valid (.clk, .rst_n, .d(in_valid), .q(valid_s));
+  hc_delay #(.W(2), .N(STAGES + 1)) u_ctl (
     .clk, .rst_n, .d({in_first, in_last}), .q({first_s, last_s})
   );
 

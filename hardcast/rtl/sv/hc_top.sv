@@ -49,12 +49,13 @@ module hc_top
   logic [KV_AW-1:0]    kv_base;
   logic [POS_W-1:0]    window;
   logic [47:0]         epsilon;
-  logic [U-1:0]        rows_dones, blocks_dones, heads_dones, angle_dones, score_dones, mix_dones;
+  logic [U-1:0]        rows_dones, blocks_dones, heads_dones, angle_dones, head_sum_dones, head_apply_dones, score_dones, mix_dones;
   hc_seq u_seq (
     .clk, .rst_n, .start, .want_logits, .finished, .prog_addr, .prog_word(prog_t'(prog_word)), .mat_valid,
     .mat, .rows, .rows_done(rows_dones[0]), .vec_valid, .vec, .gain_addr, .user, .embed_valid, .embed_word,
     .embed_done_flag(embed_flag), .blocks_done(blocks_dones[0]), .heads_done(heads_dones[0]),
-    .angle_done(|angle_dones), .embed_done, .score, .mix, .chunk_first, .chunk_last, .fold, .chunk, .kv_base,
+    .angle_done(|angle_dones), .head_sum_done(head_sum_dones[0]),
+    .head_apply_done(head_apply_dones[0]), .embed_done, .score, .mix, .chunk_first, .chunk_last, .fold, .chunk, .kv_base,
     .window, .epsilon, .first_chunk, .last_chunk, .score_done(score_dones[0]), .mix_done(mix_dones[0]), .sample,
     .sample_done, .kind
   );
@@ -104,7 +105,7 @@ module hc_top
     assign bias_word = '0;
   end
   hc_rom #(.W(TR * GAIN_W), .D(GAIN_D), .FILE("gain.mem")) u_gain_rom (
-    .clk, .en(vec_valid && vec.op == VEC_NORM), .addr(gain_addr), .word(gain_word)
+    .clk, .en(vec_valid && (vec.op == VEC_NORM || vec.op == VEC_HAPPLY)), .addr(gain_addr), .word(gain_word)
   );
   wire angle = vec_valid && vec.op == VEC_ANGLE;
   hc_rom #(.W(TR * 32), .D(COARSE_D), .FILE("rope_coarse.mem")) u_coarse (
@@ -142,7 +143,8 @@ module hc_top
       .embed_valid(embed_out && embed_user == UIDX_W'(u)), .embed_word(embed_at), .embed_x,
       .vec_valid(vec_valid && (vec.op != VEC_ANGLE || user == UIDX_W'(u))), .vec, .gain_word,
       .angle_coarse(coarse_word), .angle_fine(fine_word), .epsilon(64'(epsilon)), .blocks_done(blocks_dones[u]),
-      .heads_done(heads_dones[u]), .angle_done(angle_dones[u]), .score, .mix, .chunk_first, .chunk_last, .fold,
+      .heads_done(heads_dones[u]), .angle_done(angle_dones[u]), .head_sum_done(head_sum_dones[u]),
+      .head_apply_done(head_apply_dones[u]), .score, .mix, .chunk_first, .chunk_last, .fold,
       .chunk, .kv_base, .window, .score_done(score_dones[u]), .mix_done(mix_dones[u]),
       .block_we(block_we[u]), .block_addr(block_addr[u]), .block_codes(block_codes[u]),
       .block_exp(block_exp[u]), .logit_valid, .logit_word, .logit_last, .logits

@@ -34,6 +34,8 @@ module hc_vector
   output logic                       blocks_done,
   output logic                       heads_done,
   output logic                       angle_done,
+  output logic                       head_sum_done,
+  output logic                       head_apply_done,
 
   // attention steps
   input  logic                       score,
@@ -91,6 +93,9 @@ module hc_vector
   wire vec_x = vec_valid && (vec.op == VEC_NORM || vec.op == VEC_QUANT);
   wire [WORD_AW-1:0] vec_addr = vec.base + vec.word;
   logic [TR*32-1:0] qkv_word, g_word, u_word;
+  logic head_we;  // HEAD_NORM writes q or k back
+  logic [WORD_AW-1:0] head_waddr;
+  logic [TR-1:0][31:0] head_wdata;
   hc_ram #(.W(TR * 32), .D(XWORDS)) u_x (
     .clk, .we(embed_valid || (out_valid && in_range && rows_9.dst == DST_X)),
     .waddr(embed_valid ? embed_word : XWORD_AW'(out_addr)), .wdata(embed_valid ? embed_x : y),
@@ -98,8 +103,10 @@ module hc_vector
     .raddr(vec_x ? XWORD_AW'(vec_addr) : XWORD_AW'(rows_7.word)), .rdata(x_word)
   );
   hc_ram #(.W(TR * 32), .D(QKV_WORDS)) u_qkv (
-    .clk, .we(out_valid && in_range && rows_9.dst == DST_QKV), .waddr(QKV_AW'(out_addr)), .wdata(y),
-    .re(vec_valid && (vec.op == VEC_ROPE || vec.op == VEC_VALUE)), .raddr(QKV_AW'(vec_addr)),
+    .clk, .we(head_we || (out_valid && in_range && rows_9.dst == DST_QKV)),
+    .waddr(head_we ? QKV_AW'(head_waddr) : QKV_AW'(out_addr)), .wdata(head_we ? head_wdata : y),
+    .re(vec_valid && (vec.op == VEC_ROPE || vec.op == VEC_VALUE || vec.op == VEC_HSUM || vec.op == VEC_HAPPLY)),
+    .raddr(QKV_AW'(vec_addr)),
     .rdata(qkv_word)
   );
   hc_ram #(.W(TR * 32), .D(F_WORDS)) u_g (
@@ -260,7 +267,7 @@ module hc_vector
   );
   logic [63:0] epsilon_n;  // of the norm under way: its squares end after the next word was loaded
   always_ff @(posedge clk) if (valid_1 && vec_1.op == VEC_NORM && vec_1.first) epsilon_n <= epsilon;
-  hc_squares #(.SEG(SEG64)) u_squares (
+  hc_squares #(.LANES(TR), .SEG(SEG64)) u_squares (
     .clk, .rst_n, .in_valid(s_valid), .in_first(s_vfirst), .in_last(s_vlast), .epsilon(epsilon_n), .codes(s_codes),
     .exps(s_exp), .out_valid(v_valid_sq), .v(energy)
   );
@@ -272,6 +279,17 @@ module hc_vector
       r <= r_new;
       halfshift <= half_new;
     end
+
+  // ---------------- HEAD_NORM ----------------
+  if (HEAD_NORM != 0) begin : g_head_norm
+    hc_head_norm u_head_norm (
+      .clk, .rst_n, .sum_valid(valid_1 && vec_1.op == VEC_HSUM), .apply_valid(valid_1 && vec_1.op == VEC_HAPPLY),
+      .vec(vec_1), .epsilon(epsilon[47:0]), .word(qkv_word), .gain(gain_word), .sum_done(head_sum_done),
+      .we(head_we), .apply_done(head_apply_done), .waddr(head_waddr), .wdata(head_wdata)
+    );
+  end else begin : g_no_head_norm
+    assign {head_sum_done, head_apply_done, head_we, head_waddr, head_wdata} = '0;
+  end
 
   // ---------------- ROPE, and one block a head ----------------
   wire rope_1  = valid_1 && vec_1.op == VEC_ROPE;
