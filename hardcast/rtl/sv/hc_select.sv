@@ -228,13 +228,20 @@ module hc_select #(
     end else if (relist) begin
       {sort_first_q, sort_key_q, sort_id_q} <= {first_q[3], ~32'(base_d), IdWidth'(base_d)};
     end else if (picked_valid_h) begin
+      // One lane is picked: each bit is an OR over the lanes, and'ed with it.
       automatic logic [31:0]        key = '0;
       automatic logic [IdWidth-1:0] id  = IdWidth'(base_g) << $clog2(Lanes);
-      for (int i = 0; i < Lanes; i++)
-        if (picked_h[i]) begin
-          key |= word_g[i] ^ Sign;
-          id  |= IdWidth'(i);
-        end
+      for (int b = 0; b < 32; b++) begin
+        automatic logic [Lanes-1:0] column = '0;
+        for (int i = 0; i < Lanes; i++) column[i] = word_g[i][b];
+        key[b] = |(picked_h & column);
+      end
+      key ^= Sign;
+      for (int b = 0; b < $clog2(Lanes) && b < IdWidth; b++) begin
+        automatic logic [Lanes-1:0] column = '0;
+        for (int i = 0; i < Lanes; i++) column[i] = i[b];
+        id[b] = |(picked_h & column);
+      end
       {sort_first_q, sort_key_q, sort_id_q} <= {fresh_q, key, id};
     end
   end

@@ -233,10 +233,12 @@ module hc_vector
   always_ff @(posedge clk) if (b_valid && b_first) vfirst_seen <= b_vfirst;
 
   always_comb begin
-    block_we    = '0;
-    block_addr  = '0;
-    block_codes = '0;
-    block_exp   = '0;
+    for (int c = 0; c < C; c++) begin
+      block_we[c]    = 1'b0;
+      block_addr[c]  = depth_w;
+      block_codes[c] = assembly[0];
+      block_exp[c]   = written_exp[0];
+    end
     for (int b = 0; b < NB64; b++) begin
       automatic int unsigned c = 32'(col_w) + b;
       automatic logic [SLICE_AW-1:0] d = depth_w;
