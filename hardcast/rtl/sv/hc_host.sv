@@ -62,16 +62,15 @@ module hc_host
       if (active[u]) begin
         if (token_r[u] >= 32'(VOCAB)) refusal = 8'd1;
         else if (position_r[u] >= 32'(CTX)) refusal = 8'd2;
-        else if (top_k_r[u] > 256 || report_r[u] > 256 || top_p_r[u] > 65536 || top_p_r[u] == 0)
+        else if (inverse_temperature[u][31:20] != 0 || top_k_r[u] > 256 || report_r[u] > 256 || top_p_r[u] > 65536 || top_p_r[u] == 0)
           refusal = 8'd4;
       end
   end
 
-  logic [31:0] digest;
-  hc_rom #(.W(32), .D(8), .FILE("id.mem")) u_id (.clk, .en(1'b1), .addr(read_addr[2:0]), .word(digest));
-
   // what a read finds, four cycles after it is asked: the sampler's lists take two
   logic [15:0] read_addr;
+  logic [31:0] digest;
+  hc_rom #(.W(32), .D(8), .FILE("id.mem")) u_id (.clk, .en(1'b1), .addr(read_addr[2:0]), .word(digest));
   logic [2:0]  reading;
   logic [31:0] found;
   logic known;

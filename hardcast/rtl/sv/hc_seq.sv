@@ -78,6 +78,8 @@ module hc_seq
   logic [WORD_AW-1:0] head_base, head_word;
   assign head_word = HSUM_WORDS == WPBH ? word : head_base + WORD_AW'(in_block << 1) + WORD_AW'(half_n);
   logic [1:0]         phase;             // of ATTEND: score, mix, read
+  logic [FOLD_AW-1:0]  fold_n;
+  logic [CHUNK_AW-1:0] chunk_n;
 
   wire last_k     = k == SLOT_AW'(R - 1);
   wire last_act   = act == w.wide;
@@ -93,8 +95,6 @@ module hc_seq
   wire last_user = user_n == UIDX_W'(U - 1);
   wire last_fold = fold_n == FOLD_AW'(FOLD - 1);
   wire last_chunk_n = chunk_n == last_chunk;
-  logic [FOLD_AW-1:0]  fold_n;
-  logic [CHUNK_AW-1:0] chunk_n;
 
   // is this the step's last issue?
   logic last_issue;
@@ -148,7 +148,7 @@ module hc_seq
           user_n <= '0;
           phase <= '0;
           fold_n <= '0;
-          chunk_n <= first_chunk_new;
+          chunk_n <= first_chunk;  // of the window of the word being loaded
           if (prog_word.op == OP_END || (prog_word.head && !want_logits)) begin
             finished <= 1'b1;
             state <= IDLE;
@@ -230,8 +230,6 @@ module hc_seq
         default: state <= IDLE;
       endcase
   end
-  // the window of the word being loaded decides where its attention begins
-  wire [CHUNK_AW-1:0] first_chunk_new = first_chunk;
   assign window  = state == LOAD ? POS_W'(prog_word.window) : POS_W'(w.window);
   assign kv_base = KV_AW'(w.kv_base);
   assign epsilon = w.epsilon;

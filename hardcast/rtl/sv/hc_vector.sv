@@ -195,6 +195,11 @@ module hc_vector
     .out_codes(b_codes), .out_exp(b_exp)
   );
 
+  // the first block of a vector: seen at its first word, remembered until its last
+  logic vfirst_seen, b_vfirst_block;
+  assign b_vfirst_block = b_first ? b_vfirst : vfirst_seen;
+  always_ff @(posedge clk) if (b_valid && b_first) vfirst_seen <= b_vfirst;
+
   logic [NB64-1:0][64*XW-1:0] assembly;
   logic [NB64-1:0][4:0] written_exp;
   logic [CS_AW-1:0] col, col_w;      // where the next block goes; where the finished one goes
@@ -227,10 +232,6 @@ module hc_vector
       end
     end
   end
-  // the first block of a vector: seen at its first word, remembered until its last
-  logic vfirst_seen, b_vfirst_block;
-  assign b_vfirst_block = b_first ? b_vfirst : vfirst_seen;
-  always_ff @(posedge clk) if (b_valid && b_first) vfirst_seen <= b_vfirst;
 
   always_comb begin
     for (int c = 0; c < C; c++) begin
@@ -312,6 +313,9 @@ module hc_vector
                                   : 32'($signed(angle_coarse[i][15:0]));
     end
   end
+  // the shift is used two cycles after the word came in; set-up and rotation never mix
+  logic rope_is_setup;
+  always_ff @(posedge clk) if (valid_1) rope_is_setup <= angle_1;
   hc_rope #(.TR(TR), .META(2 + ANGLE_AW)) u_rope (
     .clk, .rst_n, .in_valid(rope_1 || angle_1), .in_second(vec_1.second),
     .shift(angle_1 || rope_is_setup ? 5'd14 : 5'(ROPE_SHIFT)),
@@ -319,9 +323,6 @@ module hc_vector
     .out_valid(rope_valid), .out_second(rope_second), .out_meta({rope_is_angle, rope_angle_last, rope_at}),
     .out_word(rope_out)
   );
-  // the shift is used two cycles after the word came in; set-up and rotation never mix
-  logic rope_is_setup;
-  always_ff @(posedge clk) if (valid_1) rope_is_setup <= angle_1;
   always_ff @(posedge clk) begin
     angle_done <= rope_valid && rope_is_angle && rope_angle_last && rst_n;
     if (rope_valid && rope_is_angle)
