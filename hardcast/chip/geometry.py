@@ -44,10 +44,10 @@ class Geometry:
                 f"chip {chip.name}: {lanes} tile rows do not divide head_dim / 2 = {half}; "
                 "choose tile_rows that divide it, or more of them if it is a power of two"
             )
-        if lanes > BLOCK and lanes // BLOCK > chip.slices:
+        if lanes > BLOCK and chip.slices % (lanes // BLOCK):
             raise HardcastError(
                 f"chip {chip.name}: {lanes} lanes finish {lanes // BLOCK} blocks a cycle, "
-                f"more than its {chip.slices} slices can take"
+                f"which do not divide its {chip.slices} slices"
             )
 
     @property

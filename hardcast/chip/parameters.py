@@ -10,7 +10,7 @@ from typing import Any
 from hardcast.errors import HardcastError
 
 BLOCK = 64  # inputs that share an activation exponent; a tile multiplies as many weights a cycle
-MOST_TILE_ROWS = 1024
+MOST_TILE_ROWS = 256  # the sampler's limit
 MOST_STAGES = 64
 
 

@@ -81,7 +81,7 @@ def sum_of_squares(x: np.ndarray) -> list[int]:
     """Per token, block by block: squares of the top 16 bits, exact sums of shifted blocks.
 
     x: int64[T, n]. Per block of 64: k = max(0, bit_length(OR) - 15), S = sum rs(x, k)^2; the
-    result is sum S << 2k, up to 72 bits, hence Python integers.
+    result is sum S << 2k, up to 62 bits and log2(n), hence Python integers.
     """
     blocks = quantize_blocks(x, 16)
     tokens, n = x.shape

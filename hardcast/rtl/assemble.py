@@ -105,7 +105,9 @@ class _Assembler:
                 words = geometry.words(shape.width("a"))
                 word |= self._blocks(words, op.step.activation_bits)
                 word["kv_base"] = layer * geometry.chunks
-                word["window"] = op.step.window or 0
+                # A window that the context never fills is none: it need not fit a position.
+                window = op.step.window or 0
+                word["window"] = window if window < geometry.chip.context else 0
             case kinds.GateMul():
                 self.bits["f"] = op.step.activation_bits
                 words = geometry.words(shape.intermediate_size)

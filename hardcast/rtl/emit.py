@@ -134,6 +134,8 @@ def _check_points(image: Image) -> None:
         "normed + gain - qk": p.normed + p.gain - p.qk,
         "2 + v - a": 2 + p.v - p.a,
     }
+    if p.silu > p.gate or shifts["14 + qk - rope"] < 12 or shifts["gain - norm_extra"] > 14:
+        raise HardcastError("the chip's registers are too narrow for this image's binary points")
     for what, shift in shifts.items():
         if not 1 <= shift <= 31:
             raise HardcastError(f"the chip's shifters do not reach {what} = {shift} of this image")

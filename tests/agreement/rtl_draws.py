@@ -68,7 +68,7 @@ def cases(draw: st.DrawFn) -> Case:
         "vocab_size": vocabulary,
         "rms_norm_eps": draw(st.sampled_from([1e-5, 1e-2])),
         "tie_word_embeddings": draw(st.booleans()),
-        "sliding_window": draw(st.sampled_from([None, None, 1, 3])),
+        "sliding_window": draw(st.sampled_from([None, None, 1, 3, 31, 70])),
     }
     chip = Chip(
         "drawn",

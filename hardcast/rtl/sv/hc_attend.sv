@@ -3,7 +3,7 @@
 // Head vectors come whole from the quantiser, HPP heads at a time (group g holds heads g * HPP ...).
 // A mix leaves every query head's sums in a buffer; a `read` of word w takes TR channels of it:
 //     a = rs(rs(A, c) * C[i], shift), saturated to 38 bits for the block quantiser.
-// Latency of a read: ATTEND_OUT_LATENCY. Score and mix steps: see hc_kvhead.
+// Latency of a read: 7. Score and mix steps: see hc_kvhead.
 module hc_attend
   import hardcast_pkg::*;
 (

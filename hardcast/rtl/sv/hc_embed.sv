@@ -22,7 +22,7 @@ module hc_embed
 
   logic [TR*EMB_BITS-1:0] codes;
   logic [GPW*EMBS_W-1:0]  scales;
-  logic [ROWROM_W-1:0]    row, row_2, row_3;
+  logic [ROWROM_W-1:0]    row, row_2;
   hc_rom #(.W(TR * EMB_BITS), .D(EMB_D), .FILE("embed_codes.mem")) u_codes (
     .clk, .en(valid), .addr(code_addr), .word(codes)
   );
@@ -44,10 +44,7 @@ module hc_embed
     {valid_4, valid_3, valid_2, valid_1} <= rst_n ? {valid_3, valid_2, valid_1, valid} : '0;
     out_valid <= valid_4 && rst_n;
     if (valid_1) row_2 <= row;
-    if (valid_2) begin
-      row_3 <= row_2;
-      k_3 <= 8'($signed(row_2[14:8])) - 8'(POINT_RESIDUAL);
-    end
+    if (valid_2) k_3 <= 8'($signed(row_2[14:8])) - 8'(POINT_RESIDUAL);
   end
   for (genvar i = 0; i < TR; i++) begin : g_lane
     localparam int GI = (TR > EMB_GROUP) ? i / EMB_GROUP : 0;
@@ -77,6 +74,4 @@ module hc_embed
     return EMBS_W > 8 ? 16'(entry >> 8) : 16'sd0;
   endfunction
 
-  logic unused;
-  assign unused = &{1'b0, row_3};
 endmodule

@@ -4,7 +4,8 @@
 // RAM, their maximum in a register a query head. Pass 2 (mix) reads P scores and values a cycle:
 //     p = rs(X[d mod 256], min(d >> 8, 40)), d = max - S;  Z += sum p;  A += sum p * (v << exponent)
 // exact, then what the division needs: C[i], c and the last shift (golden's attend).
-// Latency: SCORE_LATENCY from a score step to its maximum, MIX_LATENCY from a mix step to its result.
+// Latency: SUM_STAGES_HD + MAX_STAGES + 6 from a score step to its maximum, SUM_STAGES_P + 9 from a mix
+// step to its result.
 module hc_kvhead
   import hardcast_pkg::*, hc_tables_pkg::*;
 (

@@ -3,7 +3,7 @@
 // units (one, used every fourth or second cycle, for 1 or 2 lanes).
 // `draw` asks for the random word of a draw among candidates instead: word 0 of counter 0.
 //
-// Time: ceil(Vocab / Lanes) + 43 + log2(Lanes) cycles from start to done; 32 from draw to
+// Time: ceil(Vocab / Lanes) + 43 + log2(Lanes) cycles from start to done; 31 from draw to
 // draw_ready. Settings stand still until then.
 module hc_noise #(
   parameter int WordLanes = 4,  // of the logit RAM

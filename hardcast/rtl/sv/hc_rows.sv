@@ -1,7 +1,7 @@
 // What becomes of the sums of one user's TR rows: accumulated over the units of a round, then
 //     t = rs(acc, drop);  y = saturate32(rescale(t * M * r, k) + bias);  y += residual if asked
 // with k = row_shift + shift_base + halfshift - drop, as golden's MATVEC. One row word (TR rows) a cycle.
-// Latency: sums at cycle t; the row word's y at t + ROWS_LATENCY.
+// Latency: sums at cycle t; the row word's y at t + 9.
 module hc_rows
   import hardcast_pkg::*;
 (
@@ -23,7 +23,7 @@ module hc_rows
   // row ROMs, a cycle after valid
   input  logic [TR-1:0][ROWROM_W-1:0] row_word,
   input  logic [TR-1:0][31:0]      bias_word,
-  // the residual's word, ROWS_LATENCY - 1 cycles after valid
+  // the residual's word, 8 cycles after valid
   input  logic [TR-1:0][31:0]      residual,
   output logic                     out_valid,
   output logic [TR-1:0][31:0]      y

@@ -13,7 +13,7 @@
 // Time: exactly 8 * (N + 6 + Stages) + (N + K) + 7 cycles from start to done, Stages being
 // hc_popcount's: in pass 8 a word costs a cycle, and a cycle more for each logit that it gives, and
 // those are K. K is want, or Vocab where that is less.
-// Contract: start not before the last word_* has reached the sorter's first cell (2 cycles after
+// Contract: start not before the last word_* has reached the sorter's first cell (a cycle after
 // word_valid); from done on a reader may take sorted entries from index 0 up, one a cycle.
 module hc_select #(
   parameter int Lanes = 4,

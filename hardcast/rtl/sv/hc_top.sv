@@ -124,7 +124,7 @@ module hc_top
   logic [XWORD_AW-1:0] embed_at;
   logic                embed_last;
   hc_embed u_embed (
-    .clk, .rst_n, .valid(embed_valid), .token(token[user]), .index(embed_word), .out_valid(embed_out), .x(embed_x)
+    .clk, .rst_n, .valid(embed_valid), .token(active[user] ? token[user] : '0), .index(embed_word), .out_valid(embed_out), .x(embed_x)
   );
   hc_delay #(.W(UIDX_W + XWORD_AW + 1), .N(EMBED_LATENCY)) u_embed_ctl (
     .clk, .rst_n, .d({user, embed_word, embed_flag}), .q({embed_user, embed_at, embed_last})

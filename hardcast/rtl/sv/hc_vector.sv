@@ -350,6 +350,7 @@ module hc_vector
     .out_exp(h_exp)
   );
   logic [HPP-1:0][HD*8-1:0] head_assembly;
+  logic [HPP-1:0][3:0] head_exp;
   logic h_vfirst_seen;
   always_ff @(posedge clk) begin
     q_valid <= h_valid && h_last && h_target == TARGET_Q && rst_n;
@@ -359,14 +360,14 @@ module hc_vector
     if (h_valid) begin
       for (int j = 0; j < HPP; j++) begin
         head_assembly[j] <= (HD*8)'({h_codes[j*SEGH +: SEGH], head_assembly[j]} >> (SEGH * 8));
-        heads[j][HD*8 +: 4] <= h_exp[j][3:0];
+        head_exp[j] <= h_exp[j][3:0];
       end
       if (h_first) h_vfirst_seen <= h_vfirst;
       if (h_last) group <= (h_first ? h_vfirst : h_vfirst_seen) ? '0 : group + 1'b1;
     end
   end
   for (genvar j = 0; j < HPP; j++) begin : g_heads
-    assign heads[j][HD*8-1:0] = head_assembly[j];
+    assign heads[j] = {head_exp[j], head_assembly[j]};
   end
   logic unused;
   assign unused = &{1'b0, s_first, s_last};
