@@ -113,16 +113,16 @@ class CycleModel:
         """From a word's last step to the sequencer's seeing its result."""
         geometry = self.geometry
         return {
-            "ANGLE": 5,
+            "ANGLE": 6,
             "EMBED": 6,
             "NORM": geometry.block_words + 9,
             "QUANT": geometry.block_words + 9,
-            "MATVEC": self.array_latency + 9,
+            "MATVEC": self.array_latency + 10,
             "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_lanes, 4),
             "HAPPLY": 7,
-            "ROPE": geometry.head_words + 9,
-            "VALUE": geometry.head_words + 9,
-            "GATE": geometry.block_words + 13,
+            "ROPE": geometry.head_words + 10,
+            "VALUE": geometry.head_words + 10,
+            "GATE": geometry.block_words + 16,
         }[op.name]
 
     def output_words(self, dst: str) -> int:

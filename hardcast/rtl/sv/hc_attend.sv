@@ -110,7 +110,7 @@ module hc_attend
     localparam int M = i / (TR / HPW);
     logic signed [MIX_W-1:0] half_2;
     logic signed [36:0] t_3;
-    logic signed [45:0] low_4, high_4;
+    logic signed [45:0] low_4, mid_4, high_4;
     logic signed [54:0] v_5, w_6;
     logic [16:0] recip_2, recip_3;
     logic [5:0] shift_2, shift_3, shift_4, shift_5, drop_1;
@@ -125,20 +125,24 @@ module hc_attend
         {shift_3, recip_3} <= {shift_2, recip_2};
       end
       if (read_3) begin
-        low_4  <= 46'(t_3) * 46'($signed({1'b0, recip_3[8:0]}));
-        high_4 <= 46'(t_3) * 46'($signed({1'b0, recip_3[16:9]}));
+        low_4  <= 46'(t_3) * 46'($signed({1'b0, recip_3[5:0]}));
+        mid_4  <= 46'(t_3) * 46'($signed({1'b0, recip_3[11:6]}));
+        high_4 <= 46'(t_3) * 46'($signed({1'b0, recip_3[16:12]}));
         shift_4 <= shift_3;
       end
       if (read_4) begin
-        v_5 <= 55'(low_4) + (55'(high_4) <<< 9);
+        v_5 <= 55'(low_4) + (55'(mid_4) <<< 6) + (55'(high_4) <<< 12);
         shift_5 <= shift_4;
       end
       if (read_5) w_6 <= v_5 >>> (shift_5 - 6'd1);
-      if (read_6) begin
-        automatic logic signed [54:0] r = (w_6 + 55'sd1) >>> 1;
-        a[i] <= r > 55'sd137438953471 ? 38'h1fffffffff
-              : r < -55'sd137438953472 ? 38'h2000000000 : 38'(r);
-      end
+      if (read_6) a[i] <= halved(w_6);
     end
   end
+
+  // (w + 1) >>> 1 within 38 bits. Too large is seen on w itself, beside the addition.
+  function automatic logic [37:0] halved(input logic signed [54:0] w);
+    if (!w[54] && (w[53:38] != '0 || w[37:0] == '1)) return 38'h1fffffffff;
+    if (w[54] && w[53:38] != '1) return 38'h2000000000;
+    return 38'($signed(w[38:0]) >>> 1) + 38'(w[0]);
+  endfunction
 endmodule

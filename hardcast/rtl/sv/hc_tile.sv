@@ -25,6 +25,7 @@ module hc_tile
 );
   /*verilator no_inline_module*/
   localparam int SCALE_W = ROM_W - 64 * B;
+  localparam int LEVELS = levels();  // of carry-save adders over K numbers
 
   // Stage A: word and activations stand still for a cycle while the multiples form.
   logic             valid_a, first_a, half_a, last_a;
@@ -65,7 +66,7 @@ module hc_tile
   end
 
   for (genvar u = 0; u < U; u++) begin : g_user
-    logic signed [SUM_W-1:0] partial[R];
+    logic signed [SUM_W-1:0] partial[R];  // of the K multiples a row selected
     logic signed [SUM_W-1:0] acc[R];
     logic signed [SUM_W-1:0] wait0[G > 1 ? R : 1];
     logic signed [SUM_W-1:0] out0[R];
@@ -85,22 +86,47 @@ module hc_tile
               multiples[k][q] = MULT_W'(codebook_value(cb * (1 << B) + q))
                                         * MULT_W'($signed(x_a[u][k*8 +: 8]));
         end
+
+    // A partial sum is kept as two numbers, what carry-save adders make of the K multiples: stage C
+    // has time for the addition that makes it one.
+    for (genvar r = 0; r < R; r++) begin : g_row
+      for (genvar l = 0; l <= LEVELS; l++) begin : g_level
+        localparam int N = terms(l);
+        logic [N-1:0][SUM_W-1:0] t;
+        if (l == 0) begin : g_select
+          always_comb
+            for (int k = 0; k < K; k++)
+              t[k] = SUM_W'($signed(multiples[k][codes_a[(r*K+k)*B +: B]]));
+        end else begin : g_add
+          localparam int BELOW = terms(l - 1);
+          for (genvar i = 0; i < BELOW / 3; i++) begin : g_three
+            wire [SUM_W-1:0] a = g_level[l-1].t[3*i];
+            wire [SUM_W-1:0] b = g_level[l-1].t[3*i+1];
+            wire [SUM_W-1:0] c = g_level[l-1].t[3*i+2];
+            assign t[2*i]   = a ^ b ^ c;
+            assign t[2*i+1] = {(a & b) | (a & c) | (b & c)} << 1;
+          end
+          for (genvar i = BELOW / 3 * 2; i < N; i++) begin : g_rest
+            assign t[i] = g_level[l-1].t[i+BELOW/3];
+          end
+        end
+      end
+      logic [1:0][SUM_W-1:0] sums;
+      always_ff @(posedge clk) if (valid_a) sums <= (2*SUM_W)'(g_level[LEVELS].t);
+      assign partial[r] = sums[0] + sums[1];
+    end
+`else
+    always_ff @(posedge clk)
+      if (valid_a)
+        for (int r = 0; r < R; r++) begin
+          automatic logic signed [SUM_W-1:0] s = '0;
+          for (int k = 0; k < K; k++)
+            s += SUM_W'(CODEBOOK[{cb_a, codes_a[(r*K+k)*B +: B]}]) * SUM_W'($signed(x_a[u][k*8 +: 8]));
+          partial[r] <= s;
+        end
 `endif
 
     always_ff @(posedge clk) begin
-      if (valid_a) begin
-        for (int r = 0; r < R; r++) begin
-          automatic logic signed [SUM_W-1:0] s = '0;
-          for (int k = 0; k < K; k++) begin
-`ifdef HC_SELECT
-            s += SUM_W'($signed(multiples[k][codes_a[(r*K+k)*B +: B]]));
-`else
-            s += SUM_W'(CODEBOOK[{cb_a, codes_a[(r*K+k)*B +: B]}]) * SUM_W'($signed(x_a[u][k*8 +: 8]));
-`endif
-          end
-          partial[r] <= s;
-        end
-      end
       if (last) begin
         shift_a <= shift[u];
         xsum_a  <= xsum[u];
@@ -163,6 +189,18 @@ module hc_tile
       if (drain_2) y[u] <= ACC_W'(part) << shift_e;
     end
   end
+
+  // K numbers after so many levels, each of which makes threes of them twos.
+  function automatic int terms(input int level);
+    automatic int n = K;
+    for (int l = 0; l < level; l++) n -= n / 3;
+    return n;
+  endfunction
+  function automatic int levels();
+    automatic int l = 0;
+    while (terms(l) > 2) l++;
+    return l;
+  endfunction
 
   // The offset of group g; 0 where the ROM has none.
   function automatic logic signed [15:0] offset(input logic [SCALE_W-1:0] scales, input int g);

@@ -64,13 +64,13 @@ module hc_vector
   /*verilator no_inline_module*/
 
   // ---------------- matrix products: rows out ----------------
-  rows_t rows_7, rows_9;
-  logic  rows_valid_7, out_valid;
+  rows_t rows_8, rows_10;
+  logic  rows_valid_8, out_valid;
   logic [TR-1:0][31:0] y, x_word;
-  hc_delay #(.W($bits(rows_t)), .N(7)) u_rows_7 (.clk, .rst_n, .d(rows), .q(rows_7));
-  hc_delay #(.W($bits(rows_t)), .N(2)) u_rows_9 (.clk, .rst_n, .d(rows_7), .q(rows_9));
-  hc_delay #(.W(1), .N(7), .RESET(1)) u_rows_v7 (
-    .clk, .rst_n, .d(rows_valid && rows.unit_final), .q(rows_valid_7)
+  hc_delay #(.W($bits(rows_t)), .N(8)) u_rows_8 (.clk, .rst_n, .d(rows), .q(rows_8));
+  hc_delay #(.W($bits(rows_t)), .N(2)) u_rows_10 (.clk, .rst_n, .d(rows_8), .q(rows_10));
+  hc_delay #(.W(1), .N(8), .RESET(1)) u_rows_v8 (
+    .clk, .rst_n, .d(rows_valid && rows.unit_final), .q(rows_valid_8)
   );
   logic [4:0]        max_exp;
   logic [16:0]       r;
@@ -81,12 +81,12 @@ module hc_vector
     .shift_base(rows.shift_base), .add(rows.add), .has_bias(rows.bias), .sums, .max_exp, .r,
     .halfshift, .row_word, .bias_word, .residual(x_word), .out_valid, .y
   );
-  wire in_range = rows_9.word < rows_9.words;
-  wire [WORD_AW-1:0] out_addr = rows_9.dst_base + rows_9.word;
-  assign rows_done   = out_valid && rows_9.done;
-  assign logit_valid = out_valid && in_range && rows_9.dst == DST_LOGITS;
-  assign logit_word  = rows_9.word;
-  assign logit_last  = rows_9.word + 1'b1 == rows_9.words;
+  wire in_range = rows_10.word < rows_10.words;
+  wire [WORD_AW-1:0] out_addr = rows_10.dst_base + rows_10.word;
+  assign rows_done   = out_valid && rows_10.done;
+  assign logit_valid = out_valid && in_range && rows_10.dst == DST_LOGITS;
+  assign logit_word  = rows_10.word;
+  assign logit_last  = rows_10.word + 1'b1 == rows_10.words;
   assign logits      = y;
 
   // ---------------- memories ----------------
@@ -97,40 +97,42 @@ module hc_vector
   logic [WORD_AW-1:0] head_waddr;
   logic [TR-1:0][31:0] head_wdata;
   hc_ram #(.W(TR * 32), .D(XWORDS)) u_x (
-    .clk, .we(embed_valid || (out_valid && in_range && rows_9.dst == DST_X)),
+    .clk, .we(embed_valid || (out_valid && in_range && rows_10.dst == DST_X)),
     .waddr(embed_valid ? embed_word : XWORD_AW'(out_addr)), .wdata(embed_valid ? embed_x : y),
-    .re(vec_x || (rows_valid_7 && rows_7.add)),
-    .raddr(vec_x ? XWORD_AW'(vec_addr) : XWORD_AW'(rows_7.word)), .rdata(x_word)
+    .re(vec_x || (rows_valid_8 && rows_8.add)),
+    .raddr(vec_x ? XWORD_AW'(vec_addr) : XWORD_AW'(rows_8.word)), .rdata(x_word)
   );
   hc_ram #(.W(TR * 32), .D(QKV_WORDS)) u_qkv (
-    .clk, .we(head_we || (out_valid && in_range && rows_9.dst == DST_QKV)),
+    .clk, .we(head_we || (out_valid && in_range && rows_10.dst == DST_QKV)),
     .waddr(head_we ? QKV_AW'(head_waddr) : QKV_AW'(out_addr)), .wdata(head_we ? head_wdata : y),
     .re(vec_valid && (vec.op == VEC_ROPE || vec.op == VEC_VALUE || vec.op == VEC_HSUM || vec.op == VEC_HAPPLY)),
     .raddr(QKV_AW'(vec_addr)),
     .rdata(qkv_word)
   );
   hc_ram #(.W(TR * 32), .D(F_WORDS)) u_g (
-    .clk, .we(out_valid && in_range && rows_9.dst == DST_G), .waddr(F_AW'(out_addr)), .wdata(y),
+    .clk, .we(out_valid && in_range && rows_10.dst == DST_G), .waddr(F_AW'(out_addr)), .wdata(y),
     .re(vec_valid && vec.op == VEC_GATE), .raddr(F_AW'(vec_addr)), .rdata(g_word)
   );
   hc_ram #(.W(TR * 32), .D(F_WORDS)) u_u (
-    .clk, .we(out_valid && in_range && rows_9.dst == DST_U), .waddr(F_AW'(out_addr)), .wdata(y),
+    .clk, .we(out_valid && in_range && rows_10.dst == DST_U), .waddr(F_AW'(out_addr)), .wdata(y),
     .re(vec_valid && vec.op == VEC_GATE), .raddr(F_AW'(vec_addr)), .rdata(u_word)
   );
 
-  // A vector step's control, beside its data: _1 with the words read, _4, _7 and _8 further on.
-  vec_t vec_1, vec_4, vec_7, vec_8;
-  logic valid_1, valid_4, valid_7, valid_8;
+  // A vector step's control, beside its data: _1 with the words read, _4, _5, _7 and _11 further on.
+  vec_t vec_1, vec_4, vec_5, vec_7, vec_11;
+  logic valid_1, valid_4, valid_5, valid_7, valid_11;
   always_ff @(posedge clk) begin
     vec_1 <= vec;
     valid_1 <= vec_valid && rst_n;
   end
   hc_delay #(.W($bits(vec_t)), .N(3)) u_vec_4 (.clk, .rst_n, .d(vec_1), .q(vec_4));
-  hc_delay #(.W($bits(vec_t)), .N(3)) u_vec_7 (.clk, .rst_n, .d(vec_4), .q(vec_7));
-  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_8 (.clk, .rst_n, .d(vec_7), .q(vec_8));
+  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_5 (.clk, .rst_n, .d(vec_4), .q(vec_5));
+  hc_delay #(.W($bits(vec_t)), .N(2)) u_vec_7 (.clk, .rst_n, .d(vec_5), .q(vec_7));
+  hc_delay #(.W($bits(vec_t)), .N(4)) u_vec_11 (.clk, .rst_n, .d(vec_7), .q(vec_11));
   hc_delay #(.W(1), .N(3), .RESET(1)) u_valid_4 (.clk, .rst_n, .d(valid_1), .q(valid_4));
-  hc_delay #(.W(1), .N(3), .RESET(1)) u_valid_7 (.clk, .rst_n, .d(valid_4), .q(valid_7));
-  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_8 (.clk, .rst_n, .d(valid_7), .q(valid_8));
+  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_5 (.clk, .rst_n, .d(valid_4), .q(valid_5));
+  hc_delay #(.W(1), .N(2), .RESET(1)) u_valid_7 (.clk, .rst_n, .d(valid_5), .q(valid_7));
+  hc_delay #(.W(1), .N(4), .RESET(1)) u_valid_11 (.clk, .rst_n, .d(valid_7), .q(valid_11));
 
   // ---------------- NORM, QUANT: x * gain ----------------
   wire norm_1 = valid_1 && (vec_1.op == VEC_NORM || vec_1.op == VEC_QUANT);
@@ -138,16 +140,20 @@ module hc_vector
   logic [TR-1:0][37:0] scaled;
   always_ff @(posedge clk) {norm_3, norm_2} <= rst_n ? {norm_2, norm_1} : '0;
   for (genvar i = 0; i < TR; i++) begin : g_norm
-    logic signed [GAIN_W+16:0] low_2, high_2;
+    logic signed [GAIN_W+8:0]  byte0_2, byte1_2, byte2_2, byte3_2;
     logic signed [GAIN_W+32:0] product_3;
     always_ff @(posedge clk) begin
       if (norm_1) begin
         automatic logic signed [GAIN_W-1:0] gain = vec_1.op == VEC_QUANT
             ? GAIN_W'(1 << NORM_SHIFT) : $signed(gain_word[i]);
-        low_2  <= gain * $signed({1'b0, x_word[i][15:0]});
-        high_2 <= gain * $signed(x_word[i][31:16]);
+        byte0_2 <= gain * $signed({1'b0, x_word[i][7:0]});
+        byte1_2 <= gain * $signed({1'b0, x_word[i][15:8]});
+        byte2_2 <= gain * $signed({1'b0, x_word[i][23:16]});
+        byte3_2 <= gain * $signed(x_word[i][31:24]);
       end
-      if (norm_2) product_3 <= (GAIN_W+33)'(low_2) + ((GAIN_W+33)'(high_2) <<< 16);
+      if (norm_2)
+        product_3 <= (GAIN_W+33)'(byte0_2) + ((GAIN_W+33)'(byte1_2) <<< 8)
+                     + ((GAIN_W+33)'(byte2_2) <<< 16) + ((GAIN_W+33)'(byte3_2) <<< 24);
       if (norm_3) begin
         automatic logic signed [GAIN_W+32:0] s =
             (product_3 + (GAIN_W+33)'(1 << (NORM_SHIFT - 1))) >>> NORM_SHIFT;
@@ -177,11 +183,11 @@ module hc_vector
   // ---------------- blocks of 64 for the slices ----------------
   wire take_4 = valid_4 && (vec_4.op == VEC_NORM || vec_4.op == VEC_QUANT);
   wire take_7 = valid_7 && vec_7.op == VEC_READ;
-  wire take_8 = valid_8 && vec_8.op == VEC_GATE;
+  wire take_11 = valid_11 && vec_11.op == VEC_GATE;
   vec_t block_vec;
   logic [TR-1:0][37:0] block_in;
   always_comb begin
-    block_vec = take_4 ? vec_4 : take_7 ? vec_7 : vec_8;
+    block_vec = take_4 ? vec_4 : take_7 ? vec_7 : vec_11;
     block_in  = take_4 ? scaled : take_7 ? attended : gated;
     if (block_vec.zero) block_in = '0;
   end
@@ -189,7 +195,7 @@ module hc_vector
   logic [TR-1:0][15:0] b_codes;
   logic [NB64-1:0][4:0] b_exp;
   hc_quant #(.TR(TR), .SEG(SEG64), .WPB(WPB64), .W(38), .MAG(37), .CODE_W(16), .META(2)) u_blocks (
-    .clk, .rst_n, .bits(vec.bits), .in_valid(take_4 || take_7 || take_8), .in_first(block_vec.block_first),
+    .clk, .rst_n, .bits(vec.bits), .in_valid(take_4 || take_7 || take_11), .in_first(block_vec.block_first),
     .in_last(block_vec.block_last), .in_meta({block_vec.first, block_vec.done}), .in_word(block_in),
     .out_valid(b_valid), .out_first(b_first), .out_last(b_last), .out_meta({b_vfirst, b_vdone}),
     .out_codes(b_codes), .out_exp(b_exp)
@@ -313,7 +319,7 @@ module hc_vector
                                   : 32'($signed(angle_coarse[i][15:0]));
     end
   end
-  // the shift is used two cycles after the word came in; set-up and rotation never mix
+  // the shift is used three cycles after the word came in; set-up and rotation never mix
   logic rope_is_setup;
   always_ff @(posedge clk) if (valid_1) rope_is_setup <= angle_1;
   hc_rope #(.TR(TR), .META(2 + ANGLE_AW)) u_rope (
@@ -331,21 +337,21 @@ module hc_vector
         else angles[rope_at][i][15:0] <= rope_out[i][15:0];
   end
 
-  logic [TR*32-1:0] value_4;
+  logic [TR*32-1:0] value_5;
   logic h_valid, h_last, h_vfirst, h_vdone;
   logic [1:0] h_target;
   logic [TR-1:0][7:0] h_codes;
   logic [HPP-1:0][4:0] h_exp;
   logic [TR-1:0][34:0] head_in;
-  hc_delay #(.W(TR * 32), .N(3)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_4));
+  hc_delay #(.W(TR * 32), .N(4)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_5));
   always_comb
     for (int i = 0; i < TR; i++)
-      head_in[i] = vec_4.op == VEC_VALUE ? 35'($signed(value_4[i*32 +: 32])) : rope_out[i];
+      head_in[i] = vec_5.op == VEC_VALUE ? 35'($signed(value_5[i*32 +: 32])) : rope_out[i];
   logic h_first;
   hc_quant #(.TR(TR), .SEG(SEGH), .WPB(WPBH), .W(35), .MAG(22), .CODE_W(8), .META(4)) u_heads (
-    .clk, .rst_n, .bits(5'd8), .in_valid(valid_4 && (vec_4.op == VEC_VALUE || vec_4.op == VEC_ROPE)),
-    .in_first(vec_4.block_first), .in_last(vec_4.block_last),
-    .in_meta({vec_4.first, vec_4.done, vec_4.target}), .in_word(head_in), .out_valid(h_valid),
+    .clk, .rst_n, .bits(5'd8), .in_valid(valid_5 && (vec_5.op == VEC_VALUE || vec_5.op == VEC_ROPE)),
+    .in_first(vec_5.block_first), .in_last(vec_5.block_last),
+    .in_meta({vec_5.first, vec_5.done, vec_5.target}), .in_word(head_in), .out_valid(h_valid),
     .out_first(h_first), .out_last(h_last), .out_meta({h_vfirst, h_vdone, h_target}), .out_codes(h_codes),
     .out_exp(h_exp)
   );
@@ -379,10 +385,10 @@ module hc_vector
     norm_pending <= rst_n && ((norm_pending && !r_valid) || (valid_1 && vec_1.op == VEC_NORM));
     if (rst_n) begin
       assert (!(rows_valid && rows.normed && norm_pending)) else $error("a row came before its 1/rms");
-      assert (!(embed_valid && out_valid && in_range && rows_9.dst == DST_X))
+      assert (!(embed_valid && out_valid && in_range && rows_10.dst == DST_X))
       else $error("two writes to the residual in one cycle");
-      assert (!(vec_x && rows_valid_7 && rows_7.add)) else $error("two reads of the residual in one cycle");
-      assert (32'(take_4) + 32'(take_7) + 32'(take_8) <= 1) else $error("two streams into the block quantiser");
+      assert (!(vec_x && rows_valid_8 && rows_8.add)) else $error("two reads of the residual in one cycle");
+      assert (32'(take_4) + 32'(take_7) + 32'(take_11) <= 1) else $error("two streams into the block quantiser");
     end
   end
 `endif
