@@ -113,15 +113,15 @@ class CycleModel:
         """From a word's last step to the sequencer's seeing its result."""
         geometry = self.geometry
         return {
-            "ANGLE": 6,
+            "ANGLE": 7,
             "EMBED": 6,
-            "NORM": geometry.block_words + 9,
-            "QUANT": geometry.block_words + 9,
+            "NORM": geometry.block_words + 10,
+            "QUANT": geometry.block_words + 10,
             "MATVEC": self.array_latency + 10,
             "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_lanes, 4),
             "HAPPLY": 7,
-            "ROPE": geometry.head_words + 10,
-            "VALUE": geometry.head_words + 10,
+            "ROPE": geometry.head_words + 11,
+            "VALUE": geometry.head_words + 11,
             "GATE": geometry.block_words + 16,
         }[op.name]
 

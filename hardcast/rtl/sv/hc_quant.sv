@@ -60,8 +60,10 @@ module hc_quant #(
     if (in_valid)
       for (int b = 0; b < NB; b++) begin
         automatic logic [W-1:0] o = '0;
-        for (int i = 0; i < SEG; i++)
-          o |= in_word[b*SEG+i] ^ {W{in_word[b*SEG+i][W-1]}};
+        for (int i = 0; i < SEG; i++) begin
+          automatic logic [W-1:0] v = in_word[b*SEG+i];
+          o |= v ^ {W{v[W-1]}};
+        end
         lanes_1[b] <= o;
       end
     if (valid_1)
@@ -72,8 +74,9 @@ module hc_quant #(
   always_ff @(posedge clk)
     if (done_2)
       for (int b = 0; b < NB; b++) begin
+        automatic logic [W-1:0] magnitude = block_2[b];
         automatic logic [6:0] length = '0;
-        for (int i = 0; i < W; i++) if (block_2[b][i]) length = 7'(i + 1);
+        for (int i = 0; i < W; i++) if (magnitude[i]) length = 7'(i + 1);
         if (length < 7'(bits)) exp_d[b] <= '0;
         else if (length > 7'(MAG)) exp_d[b] <= 5'(7'(MAG + 1) - 7'(bits));
         else exp_d[b] <= 5'(length + 7'd1 - 7'(bits));

@@ -1,7 +1,8 @@
 // Rotates pairs of TR lanes: a word of first halves (a), then one of second halves (b):
 //     a' = rs(a c - b s, SHIFT);  b' = rs(a s + b c, SHIFT)
 // The same product joins the two levels of the sin/cos ROM, with a word c of cosines and one of sines.
-// Latency 4, throughput 1 word (a pair every two).
+// The words come from a memory, so that they stand still for a cycle first.
+// Latency 5, throughput 1 word (a pair every two).
 module hc_rope #(
   parameter int TR = 1,
   parameter int META = 1
@@ -21,29 +22,38 @@ module hc_rope #(
 );
   logic valid_1, second_1, valid_2, second_2, valid_3, second_3;
   logic [META-1:0] meta_1, meta_2, meta_3;
-  logic [TR-1:0][31:0] word_1, word_2, angle_1;
+  logic valid_0, second_0;
+  logic [META-1:0] meta_0;
+  logic [TR-1:0][31:0] word_0, word_1, word_2, angle_0, angle_1;
   logic [TR-1:0][40:0] p_low_2, p_high_2, q_low_2, q_high_2;  // products with 8 bits of an angle each
   logic [TR-1:0][48:0] t_3;
   always_ff @(posedge clk) begin
-    valid_1 <= in_valid && rst_n;
+    valid_0 <= in_valid && rst_n;
+    {second_0, meta_0} <= {in_second, in_meta};
+    if (in_valid) begin
+      word_0  <= in_word;
+      angle_0 <= in_angle;
+    end
+    valid_1 <= valid_0 && rst_n;
     valid_2 <= valid_1 && rst_n;
     valid_3 <= valid_2 && rst_n;
     out_valid <= valid_3 && rst_n;
-    {second_1, meta_1} <= {in_second, in_meta};
+    {second_1, meta_1} <= {second_0, meta_0};
     {second_2, meta_2} <= {second_1, meta_1};
     {second_3, meta_3} <= {second_2, meta_2};
     {out_second, out_meta} <= {second_3, meta_3};
-    if (in_valid) begin
-      word_1  <= in_word;
-      angle_1 <= in_angle;
+    if (valid_0) begin
+      word_1  <= word_0;
+      angle_1 <= angle_0;
     end
     if (valid_1) begin
       word_2 <= word_1;
       for (int i = 0; i < TR; i++) begin
         automatic logic signed [31:0] a = second_1 ? $signed(word_2[i]) : $signed(word_1[i]);
-        automatic logic signed [31:0] b = second_1 ? $signed(word_1[i]) : $signed(in_word[i]);
-        automatic logic [15:0] p = second_1 ? angle_1[i][31:16] : angle_1[i][15:0];
-        automatic logic [15:0] q = second_1 ? angle_1[i][15:0] : angle_1[i][31:16];
+        automatic logic signed [31:0] b = second_1 ? $signed(word_1[i]) : $signed(word_0[i]);
+        automatic logic [31:0] angle = angle_1[i];
+        automatic logic [15:0] p = second_1 ? angle[31:16] : angle[15:0];
+        automatic logic [15:0] q = second_1 ? angle[15:0] : angle[31:16];
         p_low_2[i]  <= 41'(a) * 41'($signed({1'b0, p[7:0]}));
         p_high_2[i] <= 41'(a) * 41'($signed(p[15:8]));
         q_low_2[i]  <= 41'(b) * 41'($signed({1'b0, q[7:0]}));

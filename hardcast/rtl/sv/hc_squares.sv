@@ -24,19 +24,19 @@ module hc_squares
   logic valid_1;
   logic [NB-1:0][4:0] exps_1, exps_s;
   logic valid_s, first_s, last_s;
-  logic [LANES-1:0][SQ_W-1:0] square;
+  logic [LANES*SQ_W-1:0] square;
   logic [NB-1:0][SQ_W-1:0] sum_s;
   always_ff @(posedge clk) begin
     valid_1 <= in_valid && rst_n;
     if (in_valid) begin
       for (int i = 0; i < LANES; i++)
-        square[i] <= SQ_W'(32'($signed(codes[i])) * 32'($signed(codes[i])));
+        square[i*SQ_W +: SQ_W] <= SQ_W'(32'($signed(codes[i])) * 32'($signed(codes[i])));
       exps_1 <= exps;
     end
   end
   for (genvar b = 0; b < NB; b++) begin : g_block
     hc_sum #(.N(SEG), .W(SQ_W)) u_sum (
-      .clk, .en(valid_1), .d(square[b*SEG +: SEG]), .q(sum_s[b])
+      .clk, .en(valid_1), .d(square[b*SEG*SQ_W +: SEG*SQ_W]), .q(sum_s[b])
     );
   end
   hc_delay #(.W(NB * 5), .N(STAGES)) u_exps (.clk, .rst_n, .d(exps_1), .q(exps_s));

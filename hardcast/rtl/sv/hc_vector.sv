@@ -118,45 +118,49 @@ module hc_vector
     .re(vec_valid && vec.op == VEC_GATE), .raddr(F_AW'(vec_addr)), .rdata(u_word)
   );
 
-  // A vector step's control, beside its data: _1 with the words read, _4, _5, _7 and _11 further on.
-  vec_t vec_1, vec_4, vec_5, vec_7, vec_11;
-  logic valid_1, valid_4, valid_5, valid_7, valid_11;
+  // A vector step's control, beside its data: _1 with the words read, _5, _6, _7 and _11 further on.
+  vec_t vec_1, vec_5, vec_6, vec_7, vec_11;
+  logic valid_1, valid_5, valid_6, valid_7, valid_11;
   always_ff @(posedge clk) begin
     vec_1 <= vec;
     valid_1 <= vec_valid && rst_n;
   end
-  hc_delay #(.W($bits(vec_t)), .N(3)) u_vec_4 (.clk, .rst_n, .d(vec_1), .q(vec_4));
-  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_5 (.clk, .rst_n, .d(vec_4), .q(vec_5));
-  hc_delay #(.W($bits(vec_t)), .N(2)) u_vec_7 (.clk, .rst_n, .d(vec_5), .q(vec_7));
+  hc_delay #(.W($bits(vec_t)), .N(4)) u_vec_5 (.clk, .rst_n, .d(vec_1), .q(vec_5));
+  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_6 (.clk, .rst_n, .d(vec_5), .q(vec_6));
+  hc_delay #(.W($bits(vec_t)), .N(1)) u_vec_7 (.clk, .rst_n, .d(vec_6), .q(vec_7));
   hc_delay #(.W($bits(vec_t)), .N(4)) u_vec_11 (.clk, .rst_n, .d(vec_7), .q(vec_11));
-  hc_delay #(.W(1), .N(3), .RESET(1)) u_valid_4 (.clk, .rst_n, .d(valid_1), .q(valid_4));
-  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_5 (.clk, .rst_n, .d(valid_4), .q(valid_5));
-  hc_delay #(.W(1), .N(2), .RESET(1)) u_valid_7 (.clk, .rst_n, .d(valid_5), .q(valid_7));
+  hc_delay #(.W(1), .N(4), .RESET(1)) u_valid_5 (.clk, .rst_n, .d(valid_1), .q(valid_5));
+  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_6 (.clk, .rst_n, .d(valid_5), .q(valid_6));
+  hc_delay #(.W(1), .N(1), .RESET(1)) u_valid_7 (.clk, .rst_n, .d(valid_6), .q(valid_7));
   hc_delay #(.W(1), .N(4), .RESET(1)) u_valid_11 (.clk, .rst_n, .d(valid_7), .q(valid_11));
 
   // ---------------- NORM, QUANT: x * gain ----------------
   wire norm_1 = valid_1 && (vec_1.op == VEC_NORM || vec_1.op == VEC_QUANT);
-  logic norm_2, norm_3;
+  logic norm_2, norm_3, norm_4;
   logic [TR-1:0][37:0] scaled;
-  always_ff @(posedge clk) {norm_3, norm_2} <= rst_n ? {norm_2, norm_1} : '0;
+  always_ff @(posedge clk) {norm_4, norm_3, norm_2} <= rst_n ? {norm_3, norm_2, norm_1} : '0;
   for (genvar i = 0; i < TR; i++) begin : g_norm
-    logic signed [GAIN_W+8:0]  byte0_2, byte1_2, byte2_2, byte3_2;
-    logic signed [GAIN_W+32:0] product_3;
+    logic [31:0]               x_2;  // the memory's words stand still for a cycle
+    logic signed [GAIN_W-1:0]  gain_2;
+    logic signed [GAIN_W+8:0]  byte0_3, byte1_3, byte2_3, byte3_3;
+    logic signed [GAIN_W+32:0] product_4;
     always_ff @(posedge clk) begin
       if (norm_1) begin
-        automatic logic signed [GAIN_W-1:0] gain = vec_1.op == VEC_QUANT
-            ? GAIN_W'(1 << NORM_SHIFT) : $signed(gain_word[i]);
-        byte0_2 <= gain * $signed({1'b0, x_word[i][7:0]});
-        byte1_2 <= gain * $signed({1'b0, x_word[i][15:8]});
-        byte2_2 <= gain * $signed({1'b0, x_word[i][23:16]});
-        byte3_2 <= gain * $signed(x_word[i][31:24]);
+        x_2    <= x_word[i];
+        gain_2 <= vec_1.op == VEC_QUANT ? GAIN_W'(1 << NORM_SHIFT) : gain_word[i];
       end
-      if (norm_2)
-        product_3 <= (GAIN_W+33)'(byte0_2) + ((GAIN_W+33)'(byte1_2) <<< 8)
-                     + ((GAIN_W+33)'(byte2_2) <<< 16) + ((GAIN_W+33)'(byte3_2) <<< 24);
-      if (norm_3) begin
+      if (norm_2) begin
+        byte0_3 <= gain_2 * $signed({1'b0, x_2[7:0]});
+        byte1_3 <= gain_2 * $signed({1'b0, x_2[15:8]});
+        byte2_3 <= gain_2 * $signed({1'b0, x_2[23:16]});
+        byte3_3 <= gain_2 * $signed(x_2[31:24]);
+      end
+      if (norm_3)
+        product_4 <= (GAIN_W+33)'(byte0_3) + ((GAIN_W+33)'(byte1_3) <<< 8)
+                     + ((GAIN_W+33)'(byte2_3) <<< 16) + ((GAIN_W+33)'(byte3_3) <<< 24);
+      if (norm_4) begin
         automatic logic signed [GAIN_W+32:0] s =
-            (product_3 + (GAIN_W+33)'(1 << (NORM_SHIFT - 1))) >>> NORM_SHIFT;
+            (product_4 + (GAIN_W+33)'(1 << (NORM_SHIFT - 1))) >>> NORM_SHIFT;
         scaled[i] <= s > (GAIN_W+33)'(64'sd137438953471) ? 38'h1fffffffff
                    : s < (GAIN_W+33)'(-64'sd137438953472) ? 38'h2000000000 : 38'(s);
       end
@@ -181,21 +185,21 @@ module hc_vector
   );
 
   // ---------------- blocks of 64 for the slices ----------------
-  wire take_4 = valid_4 && (vec_4.op == VEC_NORM || vec_4.op == VEC_QUANT);
+  wire take_5 = valid_5 && (vec_5.op == VEC_NORM || vec_5.op == VEC_QUANT);
   wire take_7 = valid_7 && vec_7.op == VEC_READ;
   wire take_11 = valid_11 && vec_11.op == VEC_GATE;
   vec_t block_vec;
   logic [TR-1:0][37:0] block_in;
   always_comb begin
-    block_vec = take_4 ? vec_4 : take_7 ? vec_7 : vec_11;
-    block_in  = take_4 ? scaled : take_7 ? attended : gated;
+    block_vec = take_5 ? vec_5 : take_7 ? vec_7 : vec_11;
+    block_in  = take_5 ? scaled : take_7 ? attended : gated;
     if (block_vec.zero) block_in = '0;
   end
   logic b_valid, b_first, b_last, b_vfirst, b_vdone;
   logic [TR-1:0][15:0] b_codes;
   logic [NB64-1:0][4:0] b_exp;
   hc_quant #(.TR(TR), .SEG(SEG64), .WPB(WPB64), .W(38), .MAG(37), .CODE_W(16), .META(2)) u_blocks (
-    .clk, .rst_n, .bits(vec.bits), .in_valid(take_4 || take_7 || take_11), .in_first(block_vec.block_first),
+    .clk, .rst_n, .bits(vec.bits), .in_valid(take_5 || take_7 || take_11), .in_first(block_vec.block_first),
     .in_last(block_vec.block_last), .in_meta({block_vec.first, block_vec.done}), .in_word(block_in),
     .out_valid(b_valid), .out_first(b_first), .out_last(b_last), .out_meta({b_vfirst, b_vdone}),
     .out_codes(b_codes), .out_exp(b_exp)
@@ -319,7 +323,7 @@ module hc_vector
                                   : 32'($signed(angle_coarse[i][15:0]));
     end
   end
-  // the shift is used three cycles after the word came in; set-up and rotation never mix
+  // the shift is used four cycles after the word came in; set-up and rotation never mix
   logic rope_is_setup;
   always_ff @(posedge clk) if (valid_1) rope_is_setup <= angle_1;
   hc_rope #(.TR(TR), .META(2 + ANGLE_AW)) u_rope (
@@ -337,21 +341,21 @@ module hc_vector
         else angles[rope_at][i][15:0] <= rope_out[i][15:0];
   end
 
-  logic [TR*32-1:0] value_5;
+  logic [TR*32-1:0] value_6;
   logic h_valid, h_last, h_vfirst, h_vdone;
   logic [1:0] h_target;
   logic [TR-1:0][7:0] h_codes;
   logic [HPP-1:0][4:0] h_exp;
   logic [TR-1:0][34:0] head_in;
-  hc_delay #(.W(TR * 32), .N(4)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_5));
+  hc_delay #(.W(TR * 32), .N(5)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_6));
   always_comb
     for (int i = 0; i < TR; i++)
-      head_in[i] = vec_5.op == VEC_VALUE ? 35'($signed(value_5[i*32 +: 32])) : rope_out[i];
+      head_in[i] = vec_6.op == VEC_VALUE ? 35'($signed(value_6[i*32 +: 32])) : rope_out[i];
   logic h_first;
   hc_quant #(.TR(TR), .SEG(SEGH), .WPB(WPBH), .W(35), .MAG(22), .CODE_W(8), .META(4)) u_heads (
-    .clk, .rst_n, .bits(5'd8), .in_valid(valid_5 && (vec_5.op == VEC_VALUE || vec_5.op == VEC_ROPE)),
-    .in_first(vec_5.block_first), .in_last(vec_5.block_last),
-    .in_meta({vec_5.first, vec_5.done, vec_5.target}), .in_word(head_in), .out_valid(h_valid),
+    .clk, .rst_n, .bits(5'd8), .in_valid(valid_6 && (vec_6.op == VEC_VALUE || vec_6.op == VEC_ROPE)),
+    .in_first(vec_6.block_first), .in_last(vec_6.block_last),
+    .in_meta({vec_6.first, vec_6.done, vec_6.target}), .in_word(head_in), .out_valid(h_valid),
     .out_first(h_first), .out_last(h_last), .out_meta({h_vfirst, h_vdone, h_target}), .out_codes(h_codes),
     .out_exp(h_exp)
   );
@@ -388,7 +392,7 @@ module hc_vector
       assert (!(embed_valid && out_valid && in_range && rows_10.dst == DST_X))
       else $error("two writes to the residual in one cycle");
       assert (!(vec_x && rows_valid_8 && rows_8.add)) else $error("two reads of the residual in one cycle");
-      assert (32'(take_4) + 32'(take_7) + 32'(take_11) <= 1) else $error("two streams into the block quantiser");
+      assert (32'(take_5) + 32'(take_7) + 32'(take_11) <= 1) else $error("two streams into the block quantiser");
     end
   end
 `endif
