@@ -6,6 +6,7 @@ it can be killed with all its children, and Ctrl-C reaches nothing but us.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -61,6 +62,14 @@ def find_yosys() -> tuple[str, ...]:
         raise HardcastError(f"yosys: not found; {INSTALL}")
     code = "import sys; from pyosys import libyosys as y; y.run_pass(f'script {sys.argv[1]}')"
     return sys.executable, "-c", code
+
+
+def package_version(name: str) -> str:
+    """The version of an installed Python package, "?" where it isn't told."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
 
 
 def find_compiler() -> tuple[str, ...]:
