@@ -51,10 +51,8 @@ def test_two_users_in_one_rom_pass(image: str, capsys: pytest.CaptureFixture[str
     assert values["parameters"]["users"] == 2
 
 
-def test_a_rotated_model_with_codebooks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """3-bit codebooks beside two planes, a head rotation of 8 bits (so 4-bit lanes), another chip."""
+def test_a_rotated_model_with_codebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """3-bit codes beside two planes, a head rotation of 8 bits (so 4-bit lanes), another chip."""
     out = str(tmp_path / "rotated.image")
     assert cli.main(["build", str(smollm2()), "-o", out, "--recipe", "3/6"]) == 0
     chip = ["--slices", "9", "--tile-rows", "16", "--positions", "4", "--broadcast-stages", "2"]
