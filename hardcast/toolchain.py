@@ -64,6 +64,22 @@ def find_yosys() -> tuple[str, ...]:
     return sys.executable, "-c", code
 
 
+def find_slang() -> tuple[str, ...]:
+    """The command that slang's arguments follow: pyslang in a Python of its own. Raises
+    HardcastError.
+    """
+    if importlib.util.find_spec("pyslang") is None:
+        raise HardcastError(f"slang: not found; {INSTALL}")
+    code = (
+        "import shlex, sys; from pyslang.driver import Driver; driver = Driver(); "
+        "driver.addStandardArgs(); "
+        "fine = driver.parseCommandLine(shlex.join(['slang', *sys.argv[1:]])) "
+        "and driver.processOptions() and driver.parseAllSources() "
+        "and driver.runFullCompilation(False); sys.exit(not fine)"
+    )
+    return sys.executable, "-c", code
+
+
 def package_version(name: str) -> str:
     """The version of an installed Python package, "?" where it isn't told."""
     try:
