@@ -74,10 +74,15 @@ module hc_attend
   // Every head's sums, in natural order of channels, and its scalars.
   logic [HD-1:0][MIX_W-1:0] sums[NQ];
   logic [28:0] scalars[NQ];
+  logic [NKV-1:0][HD-1:0][MIX_W-1:0] natural;
+  for (genvar h = 0; h < NKV; h++) begin : g_natural
+    for (genvar i = 0; i < HD; i++) begin : g_channel
+      assign natural[h][i] = mixed[h][head_layout(i)];
+    end
+  end
   always_ff @(posedge clk)
     for (int h = 0; h < NKV; h++) begin
-      if (mix_wholes[h])
-        for (int i = 0; i < HD; i++) sums[h*FOLD+32'(mix_folds[h])][i] <= mixed[h][head_layout(i)];
+      if (mix_wholes[h]) sums[h*FOLD+32'(mix_folds[h])] <= natural[h];
       if (mix_dones[h])
         scalars[h*FOLD+32'(done_folds[h])] <= {shift[h], drop[h], reciprocal[h]};
     end

@@ -25,7 +25,7 @@ module hc_head_norm
 );
   // ---- pass 1 ----
   logic s_valid, s_first, s_last, s_head_first, s_head_last, s_done;
-  logic [TR-1:0][15:0] codes;
+  logic [TR*16-1:0] codes;
   logic [HPP-1:0][4:0] exps;
   hc_quant #(.TR(TR), .SEG(SEGH), .WPB(HSUM_WORDS), .W(32), .MAG(37), .CODE_W(16), .META(3)) u_blocks (
     .clk, .rst_n, .bits(5'd16), .in_valid(sum_valid), .in_first(vec.block_first), .in_last(vec.block_last),
@@ -44,7 +44,7 @@ module hc_head_norm
     logic [V_W-1:0] v;
     hc_squares #(.LANES(SEGH), .SEG(SEGH)) u_squares (
       .clk, .rst_n, .in_valid(s_valid), .in_first(s_head_first), .in_last(s_head_last), .epsilon(epsilon_n),
-      .codes(codes[j*SEGH +: SEGH]), .exps(exps[j]), .out_valid(v_valid), .v
+      .codes(codes[j*SEGH*16 +: SEGH*16]), .exps(exps[j]), .out_valid(v_valid), .v
     );
     hc_rsqrt u_rsqrt (
       .clk, .rst_n, .in_valid(v_valid), .v, .out_valid(r_valid[j]), .r(r_new[j]), .halfshift(half_new[j])

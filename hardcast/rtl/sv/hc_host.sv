@@ -62,7 +62,7 @@ module hc_host
       if (active[u]) begin
         if (token_r[u] >= 32'(VOCAB)) refusal = 8'd1;
         else if (position_r[u] >= 32'(CTX)) refusal = 8'd2;
-        else if (inverse_temperature[u][31:20] != 0 || top_k_r[u] > 256 || report_r[u] > 256 || top_p_r[u] > 65536 || top_p_r[u] == 0)
+        else if (inverse_temperature[u] >= 32'(1 << 20) || top_k_r[u] > 256 || report_r[u] > 256 || top_p_r[u] > 65536 || top_p_r[u] == 0)
           refusal = 8'd4;
       end
   end
@@ -94,8 +94,8 @@ module hc_host
         5'd3:  found = inverse_temperature[whose];
         5'd4:  found = top_k_r[whose];
         5'd5:  found = top_p_r[whose];
-        5'd6:  found = seed[whose][31:0];
-        5'd7:  found = seed[whose][63:32];
+        5'd6:  found = 32'(seed[whose]);
+        5'd7:  found = 32'(seed[whose] >> 32);
         5'd8:  found = report_r[whose];
         5'd9:  found = token_out[whose];
         5'd10: found = 32'(read_index[whose]);
@@ -170,8 +170,8 @@ module hc_host
                 5'd3: inverse_temperature[who] <= req_data;
                 5'd4: top_k_r[who] <= req_data;
                 5'd5: top_p_r[who] <= req_data;
-                5'd6: seed[who][31:0] <= req_data;
-                5'd7: seed[who][63:32] <= req_data;
+                5'd6: seed[who] <= {32'(seed[who] >> 32), req_data};
+                5'd7: seed[who] <= {req_data, 32'(seed[who])};
                 5'd8: report_r[who] <= req_data;
                 default: read_index[who] <= req_data[7:0];
               endcase

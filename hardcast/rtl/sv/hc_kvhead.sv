@@ -142,7 +142,6 @@ module hc_kvhead
   hc_delay #(.W(KV_AW), .N(3)) u_vaddr (.clk, .rst_n, .d(kv_raddr), .q(kv_raddr_3));
 
   logic [P-1:0][11:0]     p_4, p_5;
-  logic [HD-1:0][P-1:0][MIX_W-1:0] product_6;
   for (genvar p = 0; p < P; p++) begin : g_mix
     logic [HD*8+3:0] v_4;
     hc_ram #(.W(HD * 8 + 4), .D(KV_D)) u_v (
@@ -154,6 +153,7 @@ module hc_kvhead
     logic [5:0] shift_3;
     logic signed [27:0] weight_5;
     logic [HD*8-1:0] v_5;
+    logic [HD-1:0][MIX_W-1:0] product_6;
     always_ff @(posedge clk) begin
       if (mix_1) d_2 <= (SCORE_W+1)'(max_1) - (SCORE_W+1)'($signed(score_rword[p]));
       if (mix_2) begin
@@ -171,7 +171,7 @@ module hc_kvhead
       end
       if (mix_5)
         for (int i = 0; i < HD; i++)
-          product_6[i][p] <= MIX_W'(weight_5) * MIX_W'($signed(v_5[i*8 +: 8]));
+          product_6[i] <= MIX_W'(weight_5) * MIX_W'($signed(v_5[i*8 +: 8]));
     end
   end
 
@@ -189,7 +189,11 @@ module hc_kvhead
   hc_sum #(.N(P), .W(Z_W)) u_z (.clk, .en(mix_6), .d(p_6), .q(z_a));
   for (genvar i = 0; i < HD; i++) begin : g_channel
     logic [MIX_W-1:0] total;
-    hc_sum #(.N(P), .W(MIX_W)) u_sum (.clk, .en(mix_6), .d(product_6[i]), .q(total));
+    logic [P-1:0][MIX_W-1:0] products;
+    for (genvar p = 0; p < P; p++) begin : g_position
+      assign products[p] = g_mix[p].product_6[i];
+    end
+    hc_sum #(.N(P), .W(MIX_W)) u_sum (.clk, .en(mix_6), .d(products), .q(total));
     always_ff @(posedge clk) if (mix_a) mixed[i] <= (first_a ? '0 : mixed[i]) + total;
   end
 

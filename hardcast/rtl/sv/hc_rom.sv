@@ -17,10 +17,11 @@ module hc_rom #(
 `ifdef SYNTHESIS
     initial $readmemh(FILE, mem);
 `else
-    string folder;
+    string folder, file;
     initial begin
       if (!$value$plusargs("hc_rom=%s", folder)) folder = ".";
-      $readmemh({folder, "/", FILE}, mem);
+      $sformat(file, "%s/%s", folder, FILE);
+      $readmemh(file, mem);
     end
 `endif
   end

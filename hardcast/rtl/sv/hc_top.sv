@@ -51,7 +51,7 @@ module hc_top
   logic [47:0]         epsilon;
   logic [U-1:0]        rows_dones, blocks_dones, heads_dones, angle_dones, head_sum_dones, head_apply_dones, score_dones, mix_dones;
   hc_seq u_seq (
-    .clk, .rst_n, .start, .want_logits, .finished, .prog_addr, .prog_word(prog_t'(prog_word)), .mat_valid,
+    .clk, .rst_n, .start, .want_logits, .finished, .prog_addr, .prog_word, .mat_valid,
     .mat, .rows, .rows_done(rows_dones[0]), .vec_valid, .vec, .gain_addr, .user, .embed_valid, .embed_word,
     .embed_done_flag(embed_flag), .blocks_done(blocks_dones[0]), .heads_done(heads_dones[0]),
     .angle_done(|angle_dones), .head_sum_done(head_sum_dones[0]),

@@ -215,14 +215,14 @@ module hc_vector
   logic [CS_AW-1:0] col, col_w;      // where the next block goes; where the finished one goes
   logic [SLICE_AW-1:0] depth, depth_w;
   logic write;
-  logic [TR-1:0][XW-1:0] b_narrow;
-  always_comb for (int i = 0; i < TR; i++) b_narrow[i] = XW'(b_codes[i]);
+  logic [TR*XW-1:0] b_narrow;
+  always_comb for (int i = 0; i < TR; i++) b_narrow[i*XW +: XW] = XW'(b_codes[i]);
   always_ff @(posedge clk) begin
     write <= b_valid && b_last && rst_n;
     blocks_done <= b_valid && b_last && b_vdone && rst_n;
     if (b_valid) begin
       for (int b = 0; b < NB64; b++)
-        assembly[b] <= (64*XW)'({b_narrow[b*SEG64 +: SEG64], assembly[b]} >> (SEG64 * XW));
+        assembly[b] <= (64*XW)'({b_narrow[b*SEG64*XW +: SEG64*XW], assembly[b]} >> (SEG64 * XW));
       written_exp <= b_exp;
       if (b_last) begin
         automatic logic [CS_AW-1:0] c = b_vfirst_block ? '0 : col;
@@ -308,19 +308,22 @@ module hc_vector
   wire rope_1  = valid_1 && vec_1.op == VEC_ROPE;
   wire angle_1 = valid_1 && vec_1.op == VEC_ANGLE;
   localparam int ANGLE_AW = (ANGLE_WORDS > 1) ? $clog2(ANGLE_WORDS) : 1;
-  logic [TR-1:0][31:0] angles[ANGLE_WORDS];
+  logic [TR-1:0][15:0] cosines[ANGLE_WORDS];
+  logic [TR-1:0][15:0] sines[ANGLE_WORDS];
   logic [TR-1:0][31:0] rope_in, rope_angle;
   logic [TR-1:0][34:0] rope_out;
   logic rope_valid, rope_second, rope_is_angle, rope_angle_last;
   logic [ANGLE_AW-1:0] rope_at;
   always_comb begin
-    rope_in    = qkv_word;
-    rope_angle = angles[ANGLE_AW'(vec_1.angle)];
+    rope_in = qkv_word;
+    for (int i = 0; i < TR; i++)
+      rope_angle[i] = {sines[ANGLE_AW'(vec_1.angle)][i], cosines[ANGLE_AW'(vec_1.angle)][i]};
     if (angle_1) begin
       rope_angle = angle_fine;
-      for (int i = 0; i < TR; i++)
-        rope_in[i] = vec_1.second ? 32'($signed(angle_coarse[i][31:16]))
-                                  : 32'($signed(angle_coarse[i][15:0]));
+      for (int i = 0; i < TR; i++) begin
+        automatic logic [31:0] coarse = angle_coarse[i];
+        rope_in[i] = 32'($signed(vec_1.second ? coarse[31:16] : coarse[15:0]));
+      end
     end
   end
   // the shift is used four cycles after the word came in; set-up and rotation never mix
@@ -337,14 +340,14 @@ module hc_vector
     angle_done <= rope_valid && rope_is_angle && rope_angle_last && rst_n;
     if (rope_valid && rope_is_angle)
       for (int i = 0; i < TR; i++)
-        if (rope_second) angles[rope_at][i][31:16] <= rope_out[i][15:0];
-        else angles[rope_at][i][15:0] <= rope_out[i][15:0];
+        if (rope_second) sines[rope_at][i] <= 16'(rope_out[i]);
+        else cosines[rope_at][i] <= 16'(rope_out[i]);
   end
 
   logic [TR*32-1:0] value_6;
   logic h_valid, h_last, h_vfirst, h_vdone;
   logic [1:0] h_target;
-  logic [TR-1:0][7:0] h_codes;
+  logic [TR*8-1:0] h_codes;
   logic [HPP-1:0][4:0] h_exp;
   logic [TR-1:0][34:0] head_in;
   hc_delay #(.W(TR * 32), .N(5)) u_value (.clk, .rst_n, .d(qkv_word), .q(value_6));
@@ -369,8 +372,8 @@ module hc_vector
     heads_done <= h_valid && h_last && h_vdone && rst_n;
     if (h_valid) begin
       for (int j = 0; j < HPP; j++) begin
-        head_assembly[j] <= (HD*8)'({h_codes[j*SEGH +: SEGH], head_assembly[j]} >> (SEGH * 8));
-        head_exp[j] <= h_exp[j][3:0];
+        head_assembly[j] <= (HD*8)'({h_codes[j*SEGH*8 +: SEGH*8], head_assembly[j]} >> (SEGH * 8));
+        head_exp[j] <= 4'(h_exp[j]);
       end
       if (h_first) h_vfirst_seen <= h_vfirst;
       if (h_last) group <= (h_first ? h_vfirst : h_vfirst_seen) ? '0 : group + 1'b1;
