@@ -143,7 +143,7 @@ class CycleModel:
         first = min(max(p + 1 - window, 0) if window else 0 for p in positions) // chip.positions
         steps = geometry.fold * (last - first + 1)
         banks = log_ceil(chip.positions, 2)
-        score = steps + log_ceil(shape.head_dim, 4) + banks + 8
+        score = steps + log_ceil(shape.head_dim, 4) + banks + 9
         mix = steps + log_ceil(chip.positions, 4) + 11
         words = geometry.padded(geometry.words(shape.width("a")))
         return 1 + score + mix + words + geometry.block_words + 13

@@ -35,7 +35,6 @@ IDENTITY = "".join(f"{word:08x}\n" for word in range(8))  # of a chip: id.mem
 
 SCRIPT = """\
 read_slang -D SYNTHESIS {parameters} --top {top} {files}
-setundef -anyseq
 {prepare}
 memory_nordff
 memory_map

@@ -4,7 +4,7 @@
 // RAM, their maximum in a register a query head. Pass 2 (mix) reads P scores and values a cycle:
 //     p = rs(X[d mod 256], min(d >> 8, 40)), d = max - S;  Z += sum p;  A += sum p * (v << exponent)
 // exact, then what the division needs: C[i], c and the last shift (golden's attend).
-// Latency: SUM_STAGES_HD + MAX_STAGES + 6 from a score step to its maximum, SUM_STAGES_P + 9 from a mix
+// Latency: SUM_STAGES_HD + MAX_STAGES + 7 from a score step to its maximum, SUM_STAGES_P + 9 from a mix
 // step to its result.
 module hc_kvhead
   import hardcast_pkg::*, hc_tables_pkg::*;
@@ -49,19 +49,21 @@ module hc_kvhead
     for (int f = 0; f < FOLD; f++) if (q_we[f]) q[f] <= q_wdata[f];
 
   // ---- pass 1 ----
-  logic score_1, score_d, score_s;   // key read; dot product there; score there
-  logic [HD*8+3:0] q_1;
+  logic score_0, score_1, score_d, score_s;  // key read; it stands still; dot product there; score there
+  logic [HD*8+3:0] q_0, q_1;
   logic first_s, last_s;
   logic [FOLD_AW-1:0] fold_s;
   logic [CHUNK_AW-1:0] chunk_s;
   logic [P-1:0] visible_s;
   always_ff @(posedge clk) begin
-    score_1 <= score && rst_n;
-    if (score) q_1 <= q[fold];
+    score_0 <= score && rst_n;
+    score_1 <= score_0 && rst_n;
+    if (score) q_0 <= q[fold];
+    if (score_0) q_1 <= q_0;
   end
-  hc_delay #(.W(1), .N(LD + 2), .RESET(1)) u_score_d (.clk, .rst_n, .d(score), .q(score_d));
-  hc_delay #(.W(1), .N(LD + 4), .RESET(1)) u_score_s (.clk, .rst_n, .d(score), .q(score_s));
-  hc_delay #(.W(2 + FOLD_AW + CHUNK_AW + P), .N(LD + 4)) u_ctl_s (
+  hc_delay #(.W(1), .N(LD + 3), .RESET(1)) u_score_d (.clk, .rst_n, .d(score), .q(score_d));
+  hc_delay #(.W(1), .N(LD + 5), .RESET(1)) u_score_s (.clk, .rst_n, .d(score), .q(score_s));
+  hc_delay #(.W(2 + FOLD_AW + CHUNK_AW + P), .N(LD + 5)) u_ctl_s (
     .clk, .rst_n, .d({first, last, fold, chunk, visible}),
     .q({first_s, last_s, fold_s, chunk_s, visible_s})
   );
@@ -69,15 +71,16 @@ module hc_kvhead
   logic [P-1:0][SCORE_W-1:0] score_word, score_rword;
   logic [P-1:0][SCORE_W-1:0] bank_max;
   for (genvar p = 0; p < P; p++) begin : g_bank
-    logic [HD*8+3:0] k_1;
+    logic [HD*8+3:0] k_0, k_1;
     hc_ram #(.W(HD * 8 + 4), .D(KV_D)) u_k (
       .clk, .we(k_we && kv_bank[p]), .waddr(kv_waddr), .wdata(kv_wdata),
-      .re(score), .raddr(kv_raddr), .rdata(k_1)
+      .re(score), .raddr(kv_raddr), .rdata(k_0)
     );
     logic score_2;
     logic [HD-1:0][DOT_W-1:0] product;
     logic [4:0] exp_2, exp_d;
     always_ff @(posedge clk) begin
+      if (score_0) k_1 <= k_0;
       score_2 <= score_1 && rst_n;
       if (score_1) begin
         for (int i = 0; i < HD; i++)
