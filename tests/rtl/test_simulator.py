@@ -254,6 +254,7 @@ def test_ctrl_c_in_a_run(rom: Path) -> None:
     simulator = Simulator(build(PLAIN), rom)
     simulator.write(CYCLES, 0xFFFFFFFF)
     pid = process_of(simulator)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt), simulator:
         simulator.run()

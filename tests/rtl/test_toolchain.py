@@ -14,6 +14,7 @@ import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,12 +59,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     run_all = toolchain.run_all
 
-    def spy(
-        jobs: list[tuple[toolchain.Command, Path]],
-        environment: toolchain.Environment | None = None,
-    ) -> Path | None:
+    def spy(jobs: list[tuple[toolchain.Command, Path]], *others: Any, **named: Any) -> Any:
         seen.extend([str(part) for part in command] for command, _ in jobs)
-        return run_all(jobs, environment)
+        return run_all(jobs, *others, **named)
 
     monkeypatch.setattr(toolchain, "run_all", spy)
     return seen
@@ -247,6 +245,8 @@ def test_what_runs_beside_is_killed_with_its_children(
     if how == "failure":
         assert toolchain.run_all(jobs) == tmp_path / "other"
     else:
+        # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             toolchain.run_all(jobs)
