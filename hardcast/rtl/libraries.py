@@ -38,6 +38,7 @@ class Library:
     wire_source: str
     wire_load: bool
     clock_ps: int
+    buffer: str
     high: str
     low: str
     clock_gate: str

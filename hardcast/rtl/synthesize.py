@@ -38,7 +38,7 @@ strash
 &dch
 &nf
 &put
-buffer -c -p
+{buffer}
 topo
 stime -p
 upsize -D {target}
@@ -232,7 +232,7 @@ def map_block(
     texts = sources(block, options)
     files = [name for name in texts if name.endswith(".sv")]
     texts["flipflop.v"] = library.verilog
-    texts["abc.script"] = ABC.format(target=round(clock * MARGIN))
+    texts["abc.script"] = ABC.format(target=round(clock * MARGIN), buffer=library.buffer)
     texts["abc.constr"] = f"set_driving_cell {library.driver}\nset_load {library.load}\n"
     texts["script.ys"] = _script(block, options, library, files)
     command = toolchain.find_yosys()
