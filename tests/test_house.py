@@ -23,8 +23,9 @@ DOCS = ROOT / "docs"
 
 # A room imports only rooms to its left; everything may import errors and cores.
 ORDER = (
-    "errors cores toolchain numerics checkpoint tokenizer program models image quantize golden "
-    "engine chip rtl evaluate generate flow console commands cli __main__"
+    "errors cores toolchain technology numerics checkpoint tokenizer program models image quantize "
+    "golden engine chip rtl economics explore evaluate generate flow report console commands cli "
+    "__main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
 STRANGERS = [{"golden", "engine"}, {"golden", "rtl"}, {"engine", "rtl"}]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hardcast.chip.geometry import Geometry, log_ceil
 from hardcast.chip.sampler_cycles import sampler_cycles
-from hardcast.chip.schedule import Op
+from hardcast.chip.schedule import Op, grouped
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.program import step as kinds
 
@@ -35,10 +36,11 @@ class TokenCycles:
 
 @dataclass(frozen=True)
 class CycleModel:
-    """Cycles of a scheduled program on a chip."""
+    """Cycles of a scheduled program on a chip. known: grouped(ops), where it was found before."""
 
     geometry: Geometry
     ops: Sequence[Op]
+    known: list[tuple[Op, int, bool]] | None = None
 
     @property
     def array_latency(self) -> int:
@@ -58,20 +60,25 @@ class CycleModel:
 
         logits: whether the head and the sampler run. settings, report: of each active user.
         """
+        chip = self.geometry.chip
         by_kind = dict.fromkeys(KINDS, 0)
-        total, wires = OVERHEAD, 0
-        for op in self.ops:
-            ends = op.name == "END" or (op.head and not logits)
-            cycles = 1 if ends else self.op(op, positions, settings, report)
+        total, wires = OVERHEAD + 1, 0  # 1: the word that ends the run
+        for op, count, after_head in self.groups:
+            if op.name == "END" or (after_head and not logits):
+                if op.head:  # the run ends at the head's word, once that is loaded
+                    by_kind[OF_OP.get(op.name, "vector")] += 1
+                continue
+            cycles = count * self.op(op, positions, settings, report)
             total += cycles
-            if op.name != "END":
-                by_kind[OF_OP.get(op.name, "vector")] += cycles
-            if ends:
-                break
+            by_kind[OF_OP.get(op.name, "vector")] += cycles
             if op.name == "MATVEC" and op.wait:
-                chip = self.geometry.chip
-                wires += chip.broadcast_stages + chip.gather_stages
+                wires += count * (chip.broadcast_stages + chip.gather_stages)
         return TokenCycles(total, by_kind, wires)
+
+    @cached_property
+    def groups(self) -> list[tuple[Op, int, bool]]:
+        """The words that take the same cycles, each with how many there are (see grouped)."""
+        return grouped(self.ops) if self.known is None else self.known
 
     def op(
         self,
@@ -111,6 +118,10 @@ class CycleModel:
 
     def latency(self, op: Op) -> int:
         """From a word's last step to the sequencer's seeing its result."""
+        return self._latencies[op.name]
+
+    @cached_property
+    def _latencies(self) -> dict[str, int]:
         geometry = self.geometry
         return {
             "ANGLE": 7,
@@ -123,7 +134,7 @@ class CycleModel:
             "ROPE": geometry.head_words + 11,
             "VALUE": geometry.head_words + 11,
             "GATE": geometry.block_words + 16,
-        }[op.name]
+        }
 
     def output_words(self, dst: str) -> int:
         """Words of a matrix's rows: heads are padded to whole words."""

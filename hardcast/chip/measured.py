@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def libraries() -> list[str]:
     return sorted(name[:-5] for name in found if name.endswith(".toml"))
 
 
+@cache
 def measurements(library: str) -> list[Measurement]:
     """All that was measured with a library. Raises HardcastError naming those there are."""
     if library not in libraries():

@@ -85,12 +85,14 @@ def powers(most: int) -> tuple[int, ...]:
 class Preset:
     """A packaged chip. recipe: what its lanes are made for, used where a shape has no image.
 
-    clock_ghz: the clock that its speed is stated at; clock_source: where that figure comes from.
+    suits: least and largest hidden_size that it is taken for where none is named.
+    clock_ghz: the clock that it was designed for; clock_source: where that figure comes from.
     """
 
     chip: Chip
     summary: str
     recipe: str
+    suits: tuple[int, int]
     clock_ghz: float
     clock_source: str
 
@@ -110,4 +112,5 @@ def get_preset(name: str) -> Preset:
     clock = data["clock"]
     chip = Chip(name, **data["chip"])
     chip.check()
-    return Preset(chip, data["summary"], data["recipe"], clock["value"], clock["source"])
+    suits = tuple(data.get("suits_hidden_size", (1, 0)))  # none
+    return Preset(chip, data["summary"], data["recipe"], suits, clock["value"], clock["source"])

@@ -5,8 +5,9 @@ The same list is assembled into the program ROM (rtl) and summed by the cycle mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hardcast.errors import HardcastError
 from hardcast.program import step as kinds
@@ -50,6 +51,27 @@ def schedule(program: Program, planes: Mapping[str, int]) -> list[Op]:
                 op = Op(op.name, op.step, op.wait, op.add, op.planes, op.wide, head=True)
             ops.append(op)
     return [*ops, Op("END")]
+
+
+def grouped(ops: Sequence[Op]) -> list[tuple[Op, int, bool]]:
+    """The words that a chip sees no difference between, once: (the first, how many, after head).
+
+    Layers do the same work, so a few dozen words stand for thousands. after head: left out by a
+    run that wants no logits.
+    """
+    found: dict[tuple[Any, ...], tuple[Op, int, bool]] = {}
+    beyond = False
+    for op in ops:
+        beyond = beyond or op.head
+        step = op.step
+        fields = tuple(getattr(step, name, None) for name in _SEEN)
+        key = (op.name, op.wait, op.add, op.planes, op.wide, op.head, fields, beyond)
+        first, count, _ = found.get(key, (op, 0, beyond))
+        found[key] = (first, count + 1, beyond)
+    return list(found.values())
+
+
+_SEEN = ("src", "dst", "buffer", "num_heads", "window")  # what a step's cycles may depend on
 
 
 def _ops(
