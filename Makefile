@@ -1,7 +1,7 @@
 # `make demo` on a fresh machine is the whole tour; `make help` lists the rest.
 
 PYTHON      ?= python3
-EXTRAS      ?= dev
+EXTRAS      ?= dev,report
 CONSTRAINTS ?=
 WORKERS     ?= 2
 
@@ -21,7 +21,7 @@ PYSOURCE := $(wildcard hardcast tests benchmarks)
 help: ## what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-8s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## .venv with hardcast in it (EXTRAS=dev by default; dev,reference adds torch)
+setup: $(STAMP) ## .venv with hardcast in it (EXTRAS=dev,report by default; reference adds torch)
 
 $(STAMP): $(SOURCES) | $(BIN)/python
 	@echo "installing into $(VENV) and compiling the engine: one to three minutes the first time ..."
@@ -44,7 +44,7 @@ tools:
 	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
 	  { echo "hardcast compiles its engine: no C++ compiler found (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)" >&2; exit 1; }
 
-demo: setup ## the whole tour: fetch SmolLM2-135M, build its chip image, ask it a question
+demo: setup ## the whole tour: fetch SmolLM2-135M, build its chip image, ask it, write its datasheet
 	@$(BIN)/hardcast demo
 
 test: setup ## every test that runs in seconds

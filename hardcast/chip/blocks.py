@@ -13,14 +13,18 @@ from hardcast.chip import logic
 from hardcast.chip.design import Design
 from hardcast.chip.geometry import ceil_div, log_ceil
 from hardcast.chip.logic import Cells
-from hardcast.image.matrix import ROW_BITS
 from hardcast.program import step as kinds
 from hardcast.technology.assumptions import Real
 
-ACC_BITS = 28  # of a row's sum on its way; emit sizes it from the weights, 24 to 32
-SUM_BITS = 46  # of a head's mix
-SCORE_BITS = 32
+# Widths of the RTL (hardcast/rtl/package.py); the first two grow a little with a model's bounds.
+ACC_BITS = 48  # of a row's sum on its way
+GAIN_BITS = 16
 VALUE_BITS = 32  # of what the spine's memories hold
+ADDER_BITS = 32  # that chip.adder_* stand for
+SUMS_MEASURED = 9 * 64 * 48  # bits of sums in the attention that was measured
+SHIFT_BITS, XSUM_BITS = 6, 15  # of a block on its way down a column, and of each of its groups
+PROGRAM_BITS = 331  # of a word of the program
+FINE_STEPS = 128  # of the sin/cos ROM
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Part:
     """A part of the chip. group: what a chart shows together.
 
     cells: of a stage. busy: cycles of a run in which they work, over all stages. adders: registered
-    adders of the tree, and working_adders those that add in a run, summed over its cycles.
+    adders of 32 bits, and added those that add in a run, summed over its cycles.
     """
 
     name: str
@@ -55,7 +59,7 @@ def parts(design: Design, library: str, position: int) -> list[Part]:
     """Every part of a design whose users all stand at `position`."""
     return [
         *_weights(design, library),
-        *_spine(design, library),
+        *_spine(design, library, position),
         *_attention(design, library, position),
         *_sampler(design, library),
     ]
@@ -70,16 +74,17 @@ def _weights(design: Design, library: str) -> Iterator[Part]:
     words: float = shape.vocab_size * design.geometry.words(shape.hidden_size)
     row = chip.users * rom.embedding_bits * design.stages / shape.vocab_size
     yield Part("embedding ROM", "weights", memory=Memory("rom", rom.embedding_bits, words, row))
-    words = design.row_values / chip.tile_rows
-    constants = design.row_values * ROW_BITS
+    words = design.row_words / design.stages
+    constants = rom.row_bits * design.stages
     yield Part("row constants ROM", "weights", memory=Memory("rom", rom.row_bits, words, constants))
     cells = logic.tile(library, chip.bits, chip.columns, chip.users, design.subject.offsets)
     yield Part("tiles", "lanes", cells * design.tiles, steps)
-    adders = (chip.slices - 1) * chip.tile_rows * chip.users
+    adders = (chip.slices - 1) * chip.tile_rows * chip.users * ACC_BITS / ADDER_BITS
     yield Part("adder tree", "lanes", adders=adders, added=adders * steps)
-    slices = logic.block(library, "slice") * (chip.slices * chip.users)
+    # Every piece of a stage holds all activations, and sends them down its own columns.
+    slices = logic.block(library, "slice") * (chip.slices * chip.users * design.pieces)
     yield Part("slice control", "spine", slices, steps)
-    wide = chip.slices * (chip.columns * 8 + 16) * chip.broadcast_stages
+    wide = chip.slices * column_bits(design) * chip.broadcast_stages * design.pieces
     wide += chip.tile_rows * ACC_BITS * chip.gather_stages
     stages = logic.flip_flop(library) * (wide * chip.users)
     yield Part("distance registers", "spine", stages, steps)
@@ -88,16 +93,19 @@ def _weights(design: Design, library: str) -> Iterator[Part]:
         yield Part("LoRA SRAM", "adapters", memory=Memory("sram", bits, 2048, bits * design.stages))
 
 
-def _spine(design: Design, library: str) -> Iterator[Part]:
+def _spine(design: Design, library: str, position: int) -> Iterator[Part]:
     chip, shape, issued = design.chip, design.subject.program.shape, design.issued
     lanes = chip.tile_rows * chip.users
-    blocks = issued["NORM"] + issued.get("QUANT", 0) + issued["GATE"]
-    heads = issued["ROPE"] + issued["VALUE"] + issued.get("HSUM", 0)
+    attended = design.geometry.padded(design.geometry.words(shape.width("a")))
+    attended *= shape.num_hidden_layers
+    blocks = issued["NORM"] + issued.get("QUANT", 0) + issued["GATE"] + attended
+    heads = issued["ROPE"] + issued["VALUE"]
+    embed = logic.block(library, "embed") * chip.tile_rows  # one for all users, one after another
+    yield Part("embed lanes", "spine", embed, issued["EMBED"])
     for name, busy in (
         ("rows", issued["MATVEC"]),
         ("gate", issued["GATE"]),
-        ("rope", issued["ROPE"]),
-        ("embed", issued["EMBED"]),
+        ("rope", issued["ROPE"] + issued["ANGLE"] / chip.users),
     ):
         yield Part(f"{name} lanes", "spine", logic.block(library, name) * lanes, busy)
     for name, busy in (
@@ -108,9 +116,15 @@ def _spine(design: Design, library: str) -> Iterator[Part]:
         ("vector", blocks + heads),
     ):
         yield Part(f"{name} lanes", "spine", logic.per_lane(library, name) * lanes, busy)
+    if "HSUM" in issued:  # not synthesised by itself: of what its two passes consist
+        norm = logic.per_lane(library, "squares") + logic.per_lane(library, "square_quant")
+        norm += logic.block(library, "rows")
+        yield Part("head norm lanes", "spine", norm * lanes, issued["HSUM"])
     single = logic.block(library, "rsqrt") * chip.users
     single += logic.block(library, "seq") + logic.block(library, "host")
-    yield Part("sequencer and host port", "spine", single, design.cycles.token([0]).total)
+    cycles = design.cycles.token([position] * chip.users).total
+    yield Part("sequencer and host port", "spine", single * design.pieces, cycles)
+    yield Part("spine ROM", "spine", memory=_spine_rom(design))
     widths = [shape.hidden_size, *(shape.width(buffer) for buffer in "qkv")]
     widths += [2 * shape.intermediate_size]
     bits = VALUE_BITS * sum(widths) * chip.users
@@ -118,10 +132,33 @@ def _spine(design: Design, library: str) -> Iterator[Part]:
     moved = 2 * VALUE_BITS * (sum(widths) + 3 * shape.hidden_size) * layers * chip.users
     words = max(ceil_div(shape.intermediate_size, chip.tile_rows), 1)
     yield Part("spine SRAM", "spine", memory=Memory("sram", bits, words, moved / 2, moved / 2))
-    deepest = design.geometry.passes(max(shape.intermediate_size, shape.hidden_size))
-    bits = chip.slices * deepest * (64 * 8 + 5) * chip.users
-    read = design.issued["MATVEC"] * chip.slices * chip.columns * 8 * chip.users
-    yield Part("slice SRAM", "spine", memory=Memory("sram", bits, max(deepest, 1), read))
+    deepest = design.geometry.passes(max(shape.width(of) for of in "haf"))
+    block = 64 * design.code_bits + 5
+    bits = chip.slices * deepest * block * chip.users * design.pieces
+    read = issued["MATVEC"] / chip.rows * chip.slices * block * chip.users * design.pieces
+    ended = blocks // design.geometry.block_words * (chip.tile_rows // design.geometry.block_lanes)
+    written = ended * block * chip.users * design.pieces
+    yield Part("slice SRAM", "spine", memory=Memory("sram", bits, deepest, read, written))
+
+
+def _spine_rom(design: Design) -> Memory:
+    """Program, gains of norms, biases, and cosines and sines of positions."""
+    chip, issued = design.chip, design.issued
+    program = PROGRAM_BITS * len(design.subject.ops)
+    angles = (ceil_div(chip.context, FINE_STEPS) + FINE_STEPS) * design.geometry.angle_words
+    biases = chip.tile_rows * VALUE_BITS * design.bias_words
+    gains = chip.tile_rows * GAIN_BITS * design.gain_words
+    bits = (program + biases + gains) / design.stages + chip.tile_rows * VALUE_BITS * angles
+    applied = chip.tile_rows * GAIN_BITS * (issued["NORM"] + issued.get("HAPPLY", 0))
+    turned = chip.tile_rows * 2 * VALUE_BITS * issued["ANGLE"]
+    words = max(design.gain_words / design.stages, 1)
+    return Memory("rom", bits, words, program + biases + applied + turned)
+
+
+def column_bits(design: Design) -> int:
+    """Bits that go down a column in a cycle, of one user: activations, shift, sums of groups."""
+    groups = 64 // design.subject.group_size
+    return design.chip.columns * 8 + SHIFT_BITS + groups * XSUM_BITS
 
 
 def _attention(design: Design, library: str, position: int) -> Iterator[Part]:
@@ -132,23 +169,38 @@ def _attention(design: Design, library: str, position: int) -> Iterator[Part]:
     steps = attention_steps(design, position)
     yield Part("KV heads", "attention", heads, steps)
     whole = logic.block(library, "attend")
-    sums = logic.flip_flop(library) * (shape.num_attention_heads * shape.head_dim * SUM_BITS)
-    kept = logic.flip_flop(library) * (9 * 64 * SUM_BITS)  # within the measured one
+    values = shape.num_attention_heads * shape.head_dim
+    sums = logic.flip_flop(library) * (values * mix_bits(design))
+    kept = logic.flip_flop(library) * SUMS_MEASURED
     rest = Cells(whole.area_um2 - kept.area_um2, whole.cycle_fj, whole.clock_fj) * (lanes / 8)
     words = shape.num_hidden_layers * design.geometry.words(shape.width("a"))
     yield Part("attention lanes", "attention", rest * chip.users, words)
     # Of the sums of all query heads, one head's change at a time.
-    turns = shape.num_hidden_layers * shape.num_attention_heads
-    yield Part("attention sums", "attention", sums * chip.users, turns / shape.num_attention_heads)
+    yield Part("attention sums", "attention", sums * chip.users, shape.num_hidden_layers)
     word = 8 * shape.head_dim + 4
     read = steps * chip.positions * kv_heads * word * chip.users
     written = shape.num_hidden_layers * 2 * kv_heads * word * chip.users
-    depth = design.stage_layers * design.geometry.chunks * design.stages  # a group of users each
-    yield Part("KV SRAM", "KV memory", memory=Memory("sram", design.kv_bits, depth, read, written))
-    scores = SCORE_BITS * shape.num_attention_heads * chip.context * chip.users
-    seen = steps / 2 * chip.positions * kv_heads * SCORE_BITS * chip.users
+    yield Part(
+        "KV SRAM",
+        "KV memory",
+        memory=Memory("sram", design.kv_bits, design.kv_depth, read, written),
+    )
+    seats = design.geometry.chunks * chip.positions
+    width = score_bits(design)
+    scores = width * shape.num_attention_heads * seats * chip.users
+    seen = steps / 2 * chip.positions * kv_heads * width * chip.users
     turn = max(design.geometry.fold * design.geometry.chunks, 1)
     yield Part("score SRAM", "KV memory", memory=Memory("sram", scores, turn, seen, seen))
+
+
+def score_bits(design: Design) -> int:
+    """Bits of a score in its memory: 16-bit products of a head's channels, shifted."""
+    return 38 + log_ceil(design.subject.program.shape.head_dim, 2)
+
+
+def mix_bits(design: Design) -> int:
+    """Bits of a channel's sum of weighted values over the context."""
+    return 36 + (design.chip.context + design.chip.positions).bit_length()
 
 
 def attention_steps(design: Design, position: int) -> int:
@@ -176,21 +228,29 @@ def _sampler(design: Design, library: str) -> Iterator[Part]:
     # A greedy token asks nothing of them; with noise they would work for vocab_size / SL cycles.
     yield Part("noise and selection", "sampler", rest, 0)
     bits = VALUE_BITS * shape.vocab_size * chip.users
-    yield Part("logits SRAM", "sampler", memory=Memory("sram", bits, words, bits, bits))
+    yield Part("logits SRAM", "sampler", memory=Memory("sram", bits, words, 0.0, bits))
 
 
-def bit_mm(design: Design, position: int, width: Real, height: Real, kv_mm: Real) -> Real:
+def bit_mm(
+    design: Design, position: int, sides_mm: tuple[Real, Real], kv_mm: Real, tile_mm: Real
+) -> Real:
     """Bits times mm that a run moves over the die. Elementwise in its measures.
 
-    width, height: of the die, mm. kv_mm: side of a KV head's region. Down every column the slice's
-    activations, over every row the tree of the slices' sums, results back to the slices, and within
-    a KV head the query to its banks and their sums back.
+    sides_mm: width and height of a die. kv_mm, tile_mm: side of the region of a KV head, and of a
+    tile with its ROM. Words go from the ROM to the lanes: from anywhere in a square to its middle
+    are half a side on average. Down every column of every piece goes what a slice sends, over every
+    row the tree of the slices' sums, results back to the slices, and within a KV head the query to
+    its banks and their sums back.
     """
-    chip, shape = design.chip, design.subject.program.shape
+    chip, shape, (width, height) = design.chip, design.subject.program.shape, sides_mm
     steps = design.issued["MATVEC"]
-    down = chip.slices * (chip.columns * 8) * height
+    words = design.tiles * design.word_bits * tile_mm / 2
+    down = chip.slices * column_bits(design) * design.pieces * height
     across = chip.tile_rows * ACC_BITS * width / 2 * max(log_ceil(chip.slices, 2), 1)
     back = 8 * design.row_values
     heads = attention_steps(design, position) * shape.num_key_value_heads * shape.head_dim
-    within = heads * (8 + 12 * log_ceil(chip.positions, 2)) * kv_mm
-    return chip.users * (steps * (down + across) + back * (width + height) / 2 + within)
+    # Half of the steps send a query to all banks; the others add, half a side a level of the tree.
+    sums = mix_bits(design) / 2 * log_ceil(chip.positions, 2)
+    within = heads / 2 * (8 + sums) * kv_mm
+    each = steps * (down + across) + back * (width + height) / 2 + within
+    return steps * words + chip.users * each

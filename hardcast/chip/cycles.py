@@ -63,12 +63,13 @@ class CycleModel:
         chip = self.geometry.chip
         by_kind = dict.fromkeys(KINDS, 0)
         total, wires = OVERHEAD + 1, 0  # 1: the word that ends the run
-        for op, count, after_head in self.groups:
+        for (op, count, after_head), fixed in zip(self.groups, self._fixed, strict=True):
             if op.name == "END" or (after_head and not logits):
                 if op.head:  # the run ends at the head's word, once that is loaded
                     by_kind[OF_OP.get(op.name, "vector")] += 1
                 continue
-            cycles = count * self.op(op, positions, settings, report)
+            of_one = self.op(op, positions, settings, report) if fixed is None else fixed
+            cycles = count * of_one
             total += cycles
             by_kind[OF_OP.get(op.name, "vector")] += cycles
             if op.name == "MATVEC" and op.wait:
@@ -79,6 +80,12 @@ class CycleModel:
     def groups(self) -> list[tuple[Op, int, bool]]:
         """The words that take the same cycles, each with how many there are (see grouped)."""
         return grouped(self.ops) if self.known is None else self.known
+
+    @cached_property
+    def _fixed(self) -> list[int | None]:
+        """Cycles of each group's word, None where positions or settings decide."""
+        varies = ("ATTEND", "SAMPLE", "END")
+        return [None if op.name in varies else self.op(op) for op, _, _ in self.groups]
 
     def op(
         self,

@@ -17,9 +17,11 @@ from hardcast.chip.geometry import Geometry, ceil_div
 from hardcast.chip.parameters import BLOCK, Chip
 from hardcast.chip.subject import Subject
 from hardcast.errors import HardcastError
-from hardcast.image.matrix import GROUP_BITS, OFFSET_BITS, ROW_BITS
+from hardcast.image.matrix import GROUP_BITS, OFFSET_BITS
 from hardcast.program import step as kinds
 
+WIDE_BITS = 15  # of an activation, where any has more than 8
+ROW_BITS = 16  # of a row's multiplier and shift in ROM; an image's file keeps 24
 EXCHANGES = ("MATVEC", "ATTEND", "GATE")  # words whose results every piece needs
 
 
@@ -54,7 +56,15 @@ class Design:
     def divided(self, stages: int, pieces: int) -> Design:
         """The same on other dies. What does not depend on them is not counted anew."""
         made = dataclasses.replace(self, stages=stages, pieces=pieces)
-        for name in ("cycles", "issued", "exchanges", "row_values"):
+        for name in (
+            "cycles",
+            "issued",
+            "exchanges",
+            "row_values",
+            "row_words",
+            "gain_words",
+            "bias_words",
+        ):
             made.__dict__[name] = getattr(self, name)
         return made
 
@@ -105,38 +115,71 @@ class Design:
         waits = [(op, n) for op, n, _ in self.cycles.groups if op.wait and op.name in EXCHANGES]
         return sum(count for _, count in waits)
 
-    def _depth(self, layer: bool) -> int:
-        """ROM words a tile: of one layer, or of the head."""
+    def _words(self, head: bool) -> int:
+        """ROM words a tile: of all layers, or of the head. Wide activations read them twice."""
         words = 0
         for op, count, after_head in self.cycles.groups:
-            if isinstance(op.step, kinds.Matvec) and after_head != layer:
+            if isinstance(op.step, kinds.Matvec) and after_head == head:
                 words += count * self.cycles.issued(op) // (2 if op.wide else 1)
-        return ceil_div(words, self.subject.program.shape.num_hidden_layers) if layer else words
+        return words
 
     @cached_property
     def rom(self) -> Rom:
         """Bits of mask ROM of the largest stage."""
         shape = self.subject.program.shape
-        layer, head = (self.tiles * self.word_bits * self._depth(of) for of in (True, False))
+        a_word = self.tiles * self.word_bits
+        layers, head = (a_word * self._words(of) for of in (False, True))
         form = self.subject.forms[self.subject.embedding]
         groups = ceil_div(shape.hidden_size, form.group_size or shape.hidden_size)
         field = GROUP_BITS + (OFFSET_BITS if form.offsets else 0)
         row = shape.hidden_size * form.bits * form.planes + groups * field + ROW_BITS
         embedding = shape.vocab_size * row
+        rows = ceil_div(self.row_words * self.chip.tile_rows * ROW_BITS, self.stages)
+        if self.stages == 1:
+            return Rom(layers + head, embedding, rows)
+        layer = ceil_div(layers, a_word * shape.num_hidden_layers) * a_word
         parts = [embedding, *[layer] * shape.num_hidden_layers, head]
-        largest = largest_part(parts, self.stages)
         share = embedding // self.stages
-        rows = ceil_div(self.row_values * ROW_BITS, self.stages)
-        return Rom(largest - share, share, rows)
+        return Rom(largest_part(parts, self.stages) - share, share, rows)
 
     @cached_property
     def row_values(self) -> int:
-        """Rows of all matrices, padded to whole words: what the spine rounds in a run."""
+        """Rows of all matrices, padded to whole words: what leaves the spine in a run."""
         return self.chip.tile_rows * sum(
             count * self.cycles.output_words(op.step.dst)
             for op, count, _ in self.cycles.groups
             if isinstance(op.step, kinds.Matvec)
         )
+
+    @cached_property
+    def row_words(self) -> int:
+        """Words of the ROM of row constants: rows of all matrices, padded to whole rounds."""
+        return self.chip.rows * sum(
+            count * self.geometry.rounds(self.cycles.output_words(op.step.dst))
+            for op, count, _ in self.cycles.groups
+            if isinstance(op.step, kinds.Matvec)
+        )
+
+    @cached_property
+    def gain_words(self) -> int:
+        """Words of the ROM of norm gains."""
+        words = self.geometry.words(self.subject.program.shape.hidden_size)
+        each = {"NORM": words, "HAPPLY": self.geometry.head_words}
+        return sum(count * each.get(op.name, 0) for op, count, _ in self.cycles.groups)
+
+    @cached_property
+    def bias_words(self) -> int:
+        """Words of the ROM of biases, padded as row_words are."""
+        return self.chip.rows * sum(
+            count * self.geometry.rounds(self.cycles.output_words(op.step.dst))
+            for op, count, _ in self.cycles.groups
+            if isinstance(op.step, kinds.Matvec) and op.step.bias is not None
+        )
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of an activation in a slice's memory: wide ones are swept in two parts."""
+        return WIDE_BITS if any(op.wide for op, _, _ in self.cycles.groups) else 8
 
     @property
     def depth(self) -> int:
@@ -149,12 +192,17 @@ class Design:
         return ceil_div(self.subject.program.shape.num_hidden_layers, self.stages)
 
     @property
+    def kv_depth(self) -> int:
+        """Words of a bank of the KV memory: its layers, of every group of users under way."""
+        return self.stage_layers * self.geometry.chunks * self.stages
+
+    @property
     def kv_bits(self) -> int:
         """Bits of a stage's KV memory: its layers, for every user of every group under way."""
         shape = self.subject.program.shape
-        head = 2 * (8 * shape.head_dim + 4)  # exponent beside the codes
-        layer = self.chip.context * shape.num_key_value_heads * head
-        return self.stage_layers * layer * self.chip.users * self.stages
+        word = 2 * (8 * shape.head_dim + 4)  # of key and value, an exponent beside the codes
+        banks = self.chip.positions * shape.num_key_value_heads * self.chip.users
+        return self.kv_depth * banks * word
 
     @property
     def lora_bits(self) -> int:
@@ -185,10 +233,13 @@ def largest_part(sizes: list[int], parts: int) -> int:
         return high
     while low < high:
         middle = (low + high) // 2
-        runs, filled = 1, 0
+        # largest: of the runs that middle allows; over: the least that it just does not.
+        runs, filled, largest, over = 1, 0, 0, high
         for size in sizes:
             if filled + size > middle:
+                over = min(over, filled + size)
                 runs, filled = runs + 1, 0
             filled += size
-        low, high = (low, middle) if runs <= parts else (middle + 1, high)
+            largest = max(largest, filled)
+        low, high = (low, largest) if runs <= parts else (over, high)
     return low

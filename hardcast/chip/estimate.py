@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hardcast.chip import silicon
 from hardcast.chip.blocks import bit_mm, parts
 from hardcast.chip.cycles import TokenCycles
 from hardcast.chip.design import Design
-from hardcast.technology.assumptions import Assumptions, Real
+from hardcast.technology.assumptions import Assumptions, Real, middle
 from hardcast.technology.figure import load_figures
 from hardcast.technology.node import get_node
 
@@ -116,12 +116,12 @@ def estimate(
     stages, dies = design.stages, design.dies
     areas = {part.name: silicon.area_mm2(part, a) for part in found}
     overhead = 1 + a["chip.top_overhead"]
-    die = sum(areas.values()) * overhead * design.largest_piece + a["node.io_area"]
+    die = silicon.die_mm2(areas.values(), design, a)
     width, height = silicon.sides_mm(die, a)
     if clock_ghz is None:
         limits = silicon.clock_limits_ps(design, a, width, height)
-        period = np.maximum(np.maximum(limits["logic"], limits["ROM"]), limits["wires"])
-        limit = max(limits, key=lambda name: float(np.median(limits[name])))
+        period = reduce(np.maximum, limits.values())
+        limit = max(limits, key=lambda name: middle(limits[name]))
         clock_ghz = 1000 / period
     else:
         limit = "given"
@@ -171,7 +171,7 @@ def estimate(
         power_by=power_by,
         mj_per_token=power / tokens * 1e3,
         transistors=sum(silicon.transistors(part, a) for part in found) * stages,
-        over_reticle=bool(np.median(die) > np.median(reticle)),
+        over_reticle=middle(die) > middle(reticle),
     )
 
 
@@ -191,10 +191,10 @@ def _wires_j(
     sides: tuple[Real, Real],
 ) -> Real:
     """Energy of a run's bits on their way over the die, J."""
-    heads = (
-        areas["KV SRAM"] + areas["KV heads"]
-    ) / design.subject.program.shape.num_key_value_heads
-    moved = bit_mm(design, position, *sides, np.sqrt(heads))
+    regions = design.subject.program.shape.num_key_value_heads * design.chip.users
+    heads = (areas["KV SRAM"] + areas["KV heads"]) / regions
+    tiles = (areas["weight ROM"] + areas["tiles"]) / design.tiles
+    moved = bit_mm(design, position, sides, np.sqrt(heads), np.sqrt(tiles))
     return moved * a["node.wire_energy"] * silicon.FJ
 
 

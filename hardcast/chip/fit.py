@@ -10,7 +10,7 @@ from hardcast.chip.design import Design
 from hardcast.chip.estimate import estimate
 from hardcast.chip.geometry import ceil_div
 from hardcast.errors import HardcastError
-from hardcast.technology.assumptions import Assumptions
+from hardcast.technology.assumptions import Assumptions, middle
 
 MORE = 1.3  # times the fewest possible dies, and at least one more, that speed may cost
 
@@ -40,7 +40,7 @@ def fit(design: Design, a: Assumptions) -> Design:
             "tiles of one layer is larger than the reticle; choose fewer slices or a denser node"
         )
     near = [d for d in candidates if d.dies <= _most(fewest)]
-    return max(near, key=lambda d: float(np.median(estimate(d, a, 0).tokens_s_user)))
+    return max(near, key=lambda d: middle(estimate(d, a, 0).tokens_s_user))
 
 
 def _most(fewest: int) -> float:
@@ -49,9 +49,19 @@ def _most(fewest: int) -> float:
 
 
 def _pieces(design: Design, a: Assumptions) -> int:
-    """Dies that one stage has to be cut into; 0 where no cut is enough."""
-    found = parts(design, a.texts["node.library"], 0)
-    core = sum(silicon.area_mm2(part, a) for part in found) * (1 + a["chip.top_overhead"])
+    """Dies that one stage has to be cut into; 0 where no cut is enough.
+
+    What every piece has of its own makes the stage larger the more pieces there are.
+    """
     room = a["node.reticle_width"] * a["node.reticle_height"] - a["node.io_area"]
-    rows = int(np.floor(np.median(room / core) * design.chip.tile_rows))
-    return ceil_div(design.chip.tile_rows, min(rows, design.chip.tile_rows)) if rows else 0
+    most, needed = design.chip.tile_rows, 1
+    while True:
+        design = design.divided(design.stages, needed)
+        found = parts(design, a.texts["node.library"], 0)
+        core = sum(silicon.area_mm2(part, a) for part in found) * (1 + a["chip.top_overhead"])
+        rows = int(np.floor(middle(room / core) * most))
+        if not rows:
+            return 0
+        needed = ceil_div(most, min(rows, most))
+        if needed <= design.pieces:
+            return design.pieces

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from hardcast.chip import logic
@@ -22,11 +24,20 @@ def area_mm2(part: Part, a: Assumptions) -> Real:
     return area
 
 
+def die_mm2(areas: Iterable[Real], design: Design, a: Assumptions) -> Real:
+    """A die: its share of a stage's parts, what lies between them, and the host port.
+
+    areas: of all parts of a stage, mm2.
+    """
+    stage = sum(areas) * (1 + a["chip.top_overhead"])
+    return stage * design.largest_piece + a["node.io_area"]
+
+
 def logic_mm2(part: Part, a: Assumptions) -> Real:
     """Of a part, what is cells."""
     cells: Real = part.cells.area_um2
     if part.adders:
-        cells = cells + part.adders * a["chip.adder_area"] * _adder_scale(a)
+        cells = cells + part.adders * a["chip.adder_area"] * _adder_scales(a)[0]
     if not part.cells.area_um2 and not part.adders:
         return 0.0
     return cells * a["node.logic_area_factor"] / a["node.cell_utilisation"] * UM2
@@ -49,7 +60,7 @@ def energy_j(part: Part, a: Assumptions) -> Real:
         data = (part.cells.cycle_fj - part.cells.clock_fj) * a["chip.logic_activity"]
         energy = energy + part.busy * data * a["node.logic_energy_factor"]
     if part.added:
-        one = a["chip.adder_energy"] * _adder_scale(a) * a["chip.logic_activity"]
+        one = a["chip.adder_energy"] * _adder_scales(a)[1] * a["chip.logic_activity"]
         energy = energy + part.added * one * a["node.logic_energy_factor"]
     return energy * FJ
 
@@ -83,14 +94,14 @@ def leakage_w(part: Part, a: Assumptions) -> Real:
 
 
 def clock_limits_ps(design: Design, a: Assumptions, width: Real, height: Real) -> dict[str, Real]:
-    """What the period may not fall below, ps, by what limits it: logic, ROM, wires.
+    """What the period may not fall below, ps, by what limits it: logic, ROM, SRAM, wires.
 
     width, height: of a die, mm. A signal leaves the spine in the middle for the farthest tile, and
     comes back to it, in as many hops as there are registers for distance, and one.
     """
     chip, library = design.chip, a.texts["node.library"]
     offsets = design.subject.offsets
-    slowest = logic.slowest_path_ps(library, chip.bits, chip.columns, offsets)
+    slowest = logic.slowest_path_ps(library, chip.bits, offsets)
     speed = a["node.logic_delay_factor"] * a["node.logic_margin"]
     words = min(design.depth, DEEPEST)
     out = (width + height) / 2 / (chip.broadcast_stages + 1)
@@ -99,20 +110,21 @@ def clock_limits_ps(design: Design, a: Assumptions, width: Real, height: Real) -
     return {
         "logic": slowest * speed,
         "ROM": a.at("node.rom_access", words),
+        "SRAM": a.at("node.sram_access", min(design.kv_depth, DEEPEST)),
         "wires": hop * a["node.wire_delay"] + a["chip.register_time"] * _delay_scale(a),
     }
 
 
-def _adder_scale(a: Assumptions) -> float:
-    """Cells of the node's library over those of the reference, by a flip-flop's area."""
-    library = a.texts["node.library"]
-    return logic.flip_flop(library).area_um2 / logic.flip_flop(REFERENCE).area_um2
+def _adder_scales(a: Assumptions) -> tuple[float, float]:
+    """Area and energy of the node's library over the reference's, by those of a flip-flop."""
+    mine, reference = (logic.flip_flop(name) for name in (a.texts["node.library"], REFERENCE))
+    return mine.area_um2 / reference.area_um2, mine.cycle_fj / reference.cycle_fj
 
 
 def _delay_scale(a: Assumptions) -> Real:
     """The node's delay over the reference library's, by the slowest path of the same chip."""
     library = a.texts["node.library"]
-    paths = [logic.slowest_path_ps(name, 3, 8, False) for name in (library, REFERENCE)]
+    paths = [logic.slowest_path_ps(name, 3, False) for name in (library, REFERENCE)]
     return paths[0] / paths[1] * a["node.logic_delay_factor"]
 
 

@@ -15,13 +15,13 @@ from hardcast.errors import HardcastError
 from hardcast.image import open_image
 from hardcast.models.shapes import get_shape, shape_names
 from hardcast.program.program import Program
-from hardcast.program.step import Embed
+from hardcast.program.step import Embed, Matvec
 from hardcast.quantize import recipe as recipes
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a matrix is coded. bits: of one plane. group_size: inputs that share a scale."""
+    """How a matrix is coded. bits: of a plane. group_size: inputs that share a scale, 0: a row."""
 
     bits: int
     planes: int
@@ -69,7 +69,7 @@ class Subject:
         """B of the lanes that its codes need."""
         return max(form.bits for form in self.forms.values())
 
-    @property
+    @cached_property
     def code_bits(self) -> float:
         """Bits of codes a weight, scales left out."""
         shapes = self.program.matrices()
@@ -80,15 +80,20 @@ class Subject:
         return total / self.parameters
 
     @cached_property
+    def swept(self) -> list[Form]:
+        """Forms of the matrices that tiles hold: all but an embedding that is no head."""
+        steps = self.program.steps
+        return [self.forms[step.matrix] for step in steps if isinstance(step, Matvec)]
+
+    @cached_property
     def group_size(self) -> int:
-        """Inputs that share a scale field of a ROM word: 32 or 64."""
-        smallest = min(form.group_size or BLOCK for form in self.forms.values())
-        return min(smallest, BLOCK)
+        """Inputs that share a scale field of a ROM word: 64 where that divides all groups."""
+        return BLOCK if all(form.group_size % BLOCK == 0 for form in self.swept) else BLOCK // 2
 
     @cached_property
     def offsets(self) -> bool:
         """Whether ROM words have fields of offsets."""
-        return any(form.offsets for form in self.forms.values())
+        return any(form.offsets for form in self.swept)
 
 
 def open_subject(name: str, recipe: str | None = None) -> Subject:
@@ -121,9 +126,9 @@ def open_subject(name: str, recipe: str | None = None) -> Subject:
     recipe = recipe or preset_for(program.shape.hidden_size).recipe
     code = recipes.get(recipe)
     forms = {}
-    for matrix in program.matrices():
+    for matrix, (_, columns) in program.matrices().items():
         of = code.code(matrix)
-        forms[matrix] = Form(of.bits, of.planes, of.group_size, of.kind == "asymmetric")
+        forms[matrix] = Form(of.bits, of.planes, of.group(columns), of.kind == "asymmetric")
     return Subject(name, program, forms, recipe)
 
 

@@ -70,13 +70,17 @@ def add_cast(parser: argparse.ArgumentParser, overrides: bool = True) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Cast:
-    """What the options name. asked: the design on one die; design: on as many as it needs."""
+    """What the options name. asked: the design on one die; design: on as many as it needs.
+
+    fitted: whether that number was found here, instead of asked for.
+    """
 
     subject: Subject
     preset: Preset
     assumptions: Assumptions
     asked: Design
     design: Design
+    fitted: bool = True
 
 
 def cast_of(args: argparse.Namespace) -> Cast:
@@ -104,7 +108,7 @@ def cast_of(args: argparse.Namespace) -> Cast:
         design = dataclasses.replace(asked, stages=stages or 1, pieces=pieces or 1)
     else:
         design = fit(asked, assumptions)
-    return Cast(subject, preset, assumptions, asked, design)
+    return Cast(subject, preset, assumptions, asked, design, fitted=not (stages or pieces))
 
 
 def check_position(position: int, context: int) -> None:

@@ -186,7 +186,7 @@ def heading(cast: Cast, e: Estimate) -> str:
         how = f"{design.stages} in a row"
         if design.pieces > 1:
             how += f", each cut into {design.pieces}"
-        if cast.asked != design:
+        if cast.fitted:
             one = float(estimate(cast.asked, a, 0).die_mm2)
             lines.append(
                 f"one die would be {one:,.0f} mm2, over the reticle ({reticle:.0f}): "

@@ -23,7 +23,7 @@ from hardcast.economics.cells import FACT, NONE, Cell, number
 from hardcast.economics.compare import COLUMNS, ChipFigures, Row, compare, truths
 from hardcast.economics.cost import wall_power_w
 from hardcast.economics.cost_figures import cost_figures
-from hardcast.economics.quote import quote
+from hardcast.economics.quote import SYSTEMS, quote
 from hardcast.errors import HardcastError
 from hardcast.image import open_image
 from hardcast.models.shapes import get_shape, shape_names
@@ -32,7 +32,6 @@ from hardcast.technology.uncertainty import bands
 
 USERS = (1, 2, 4, 8)
 POSITION = 1023  # of every user: rivals' speeds are mostly of a thousand tokens in and out
-SYSTEMS = 10_000  # that share design and masks, unless it is said
 SPEED = (
     "tokens_s_user",
     "times_user",

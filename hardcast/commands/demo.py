@@ -1,6 +1,6 @@
 """The whole tour on SmolLM2-135M-Instruct: fetch it, build its chip image, ask the chip a question.
 
-Ends by saying what you have and what to try next.
+Then what the chip would be in silicon, and its datasheet. Ends by saying what to try next.
 
 Example:
   hardcast demo
@@ -17,12 +17,20 @@ from typing import Any
 
 from hardcast import flow
 from hardcast.checkpoint import fetch, packaged_models
+from hardcast.chip.estimate import estimate
+from hardcast.commands import report
 from hardcast.commands._talk import add_engine, chat_ids, executor_of
 from hardcast.commands.build import summary
+from hardcast.commands.chip import headlines
 from hardcast.console import Console, amount
+from hardcast.errors import HardcastError
 from hardcast.generate import Generator, Result
 from hardcast.image import Image, open_image
 from hardcast.numerics.sampling import SamplerSettings
+from hardcast.report.page import Imprint, render
+from hardcast.report.save import check_target, save
+from hardcast.technology.assumptions import Assumptions, Real
+from hardcast.technology.uncertainty import bands
 
 MODEL = "smollm2-135m"
 IMAGE = Path("out/smollm2.image")
@@ -75,7 +83,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         f"\n\n           decode {result.decode_tokens_s:.0f} tokens/s, "
         f"prefill {result.prefill_tokens_s:.0f} tokens/s\n"
     )
-    console.print(ending(image))
+    chip, sheet = cast(image, args.output.with_suffix(".html"), console)
+    console.print(ending(image, sheet))
     return {
         "image": str(args.output),
         "digest": image.digest,
@@ -87,17 +96,63 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "bits_per_weight": image.rom_bits / image.parameters,
         "rom_bits": image.rom_bits,
         "size_bytes": size_bytes(image),
+        "chip": chip,
+        "datasheet": str(sheet) if sheet else None,
         "seconds": time.perf_counter() - begun,
     }
 
 
-def ending(image: Image) -> str:
+def cast(image: Image, sheet: Path, console: Console) -> tuple[dict[str, Any], Path | None]:
+    """Says what the image would be in silicon and writes its datasheet.
+
+    Returns the headlines, {low, point, median, high} each, and the page's path; None where what
+    draws its plots is not installed.
+    """
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    case = report.case_of(parser.parse_args([str(image.path), "-o", str(sheet)]))
+
+    def answer(a: Assumptions) -> dict[str, Real]:
+        return headlines(estimate(case.design, a, case.position))
+
+    found = bands(answer, case.assumptions)
+    title, dies = case.assumptions.texts["node.title"], case.design.dies
+    area, speed, power, energy = (
+        f"{band.point:,.{digits}f} ({band.low:,.{digits}f} to {band.high:,.{digits}f})"
+        for band, digits in (
+            (found["area_mm2"], 0),
+            (found["tokens_s_user"], 0),
+            (found["power_w"], 0),
+            (found["mj_per_token"], 2),
+        )
+    )
+    console.print(
+        f"4. cast    into {title}: {dies} {'die' if dies == 1 else 'dies'} of {area} mm2\n"
+        f"           {speed} tokens/s for one user, {power} W, {energy} mJ a token\n"
+        "           (a model, not silicon; in brackets the 10th and 90th percentile)\n"
+    )
+    chip = {name: band.to_json() for name, band in found.items()}
+    imprint = Imprint(report.today(), f"{command_name()} demo")
+    try:
+        with console.progress() as progress:
+            html = render(case, imprint, progress)
+    except HardcastError as error:  # what draws the plots is an extra
+        console.print(f"5. report  left out: {error}\n")
+        return chip, None
+    check_target(sheet, force=False)
+    size = save(sheet, html)
+    console.print(f"5. report  its datasheet: {sheet}, {amount(size)}\n")
+    return chip, sheet
+
+
+def ending(image: Image, sheet: Path | None) -> str:
     """What the user has now, and what to try next."""
     path, hardcast = image.path, command_name()
+    page = f"\nOpen {sheet} in a browser: it is the chip's datasheet.\n" if sheet else ""
     return f"""You have a chip image: {path}, {amount(size_bytes(image))}.
 It holds everything the masks of the chip would, and its digest names it:
 {image.digest}
-
+{page}
 Try next:
   {hardcast} chat {path}
   {hardcast} inspect {path} --verify
@@ -105,6 +160,7 @@ Try next:
   {hardcast} generate {path} --prompt "{QUESTION}" --system "{SYSTEM}" --executor golden
      (the specification itself: the same tokens, a few each second)
   {hardcast} bench {path}
+  {hardcast} compare llama-3.1-8b
   {hardcast} models"""
 
 

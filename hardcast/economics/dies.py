@@ -19,19 +19,20 @@ def dies_per_wafer(die_mm2: Real, assumptions: Assumptions) -> Real:
     pi (d/2)^2 / A - pi d / sqrt(2 A), rounded down: the wafer's area over the die's, less those
     that its edge cuts. d is the wafer less its edge exclusion, A the (square) die with its scribe.
     Source: de Vries, IEEE Trans. Semiconductor Manufacturing 18 (2005) 136, and most cost models.
-    Raises HardcastError for a die of which no whole one fits.
+    Raises HardcastError for a die of which no whole one fits in any sample; in a sample where none
+    does it is priced as a whole wafer.
     """
     if not np.all(np.asarray(die_mm2) > 0):
         raise HardcastError(f"a die of {np.min(die_mm2):g} mm2: expected more than 0")
     diameter = assumptions["node.wafer_diameter"] - 2 * assumptions["node.wafer_edge"]
     area = (np.sqrt(die_mm2) + assumptions["node.scribe"]) ** 2
     whole = np.floor(np.pi * (diameter / 2) ** 2 / area - np.pi * diameter / np.sqrt(2 * area))
-    if np.any(whole < 1):
+    if np.all(whole < 1):
         raise HardcastError(
             f"no whole die of {np.max(die_mm2):g} mm2 fits a wafer of {np.min(diameter):g} mm: "
             "use several smaller dies"
         )
-    return whole
+    return np.maximum(whole, 1.0)
 
 
 def poisson_yield(defects: Real) -> Real:

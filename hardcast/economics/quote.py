@@ -13,6 +13,7 @@ from hardcast.economics.product import Product
 from hardcast.economics.serving import ServingCost, chip_serving_cost
 from hardcast.technology.assumptions import Assumptions, Real
 
+SYSTEMS = 10_000  # that share design and masks, where nobody says how many
 REPAIRED = ("weights", "KV memory", "adapters")  # memories, which have spare rows and columns
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hardcast.errors import HardcastError
-from hardcast.technology.figure import Figure
+from hardcast.technology.figure import Figure, on_curve
 
 Real = float | np.ndarray
 """A figure or what is computed from figures: one number, or float64[samples]."""
@@ -55,7 +55,10 @@ class Assumptions:
         figure = self._figure(name)
         if not figure.at:
             raise HardcastError(f"{name} is no curve")
-        return _plain(figure.read(self._values(figure), x))
+        values = self._values(figure)
+        if values.ndim == 1 and not isinstance(x, np.ndarray):
+            return on_curve(figure.at, values.tolist(), float(x))
+        return _plain(figure.read(values, x))
 
     def _figure(self, name: str) -> Figure:
         if name not in self.figures:
@@ -89,8 +92,8 @@ class Assumptions:
             {**self.factors, **other.factors},
         )
 
-    def at_quantile(self, name: str, u: float) -> Assumptions:
-        """The same with one figure at a quantile: 0 its low end, 1 its high end."""
+    def at_quantile(self, name: str, u: Real) -> Assumptions:
+        """The same with one figure at a quantile, or several: 0 its low end, 1 its high end."""
         return Assumptions(
             self.figures, self.texts, {**self.chosen, name: u}, self.factors, self.read
         )
@@ -113,6 +116,11 @@ class Assumptions:
                 key = [seed, *name.encode()]
                 chosen[name] = np.random.default_rng(key).random(samples)
         return Assumptions(self.figures, self.texts, chosen, self.factors, self.read)
+
+
+def middle(value: Real) -> float:
+    """A value at the points, or the median of its samples."""
+    return float(np.median(value)) if isinstance(value, np.ndarray) else float(value)
 
 
 def _plain(value: np.ndarray) -> Real:

@@ -73,7 +73,7 @@ class Figure:
     def read(self, values: np.ndarray, x: float | np.ndarray) -> np.ndarray:
         """`values` (as from quantile) at x on the curve's axis."""
         if values.ndim == 1 and np.ndim(x) == 0:
-            return np.array(_on_curve(self.at, values.tolist(), float(x)))
+            return np.array(on_curve(self.at, values.tolist(), float(x)))
         at, logs = np.log(self.at), np.log(values)
         place = np.clip(np.log(x), at[0], at[-1])
         after = np.clip(np.searchsorted(at, place), 1, len(at) - 1)
@@ -104,7 +104,7 @@ class Figure:
         return found
 
 
-def _on_curve(at: Sequence[float], values: Sequence[float], x: float) -> float:
+def on_curve(at: Sequence[float], values: Sequence[float], x: float) -> float:
     """One value at one place: as for arrays, a tenth of the time."""
     x = min(max(x, at[0]), at[-1])
     after = min(max(bisect_left(at, x), 1), len(at) - 1)

@@ -77,9 +77,12 @@ def tornado(answer: Answer, a: Assumptions) -> dict[str, list[Swing]]:
     for figure in sorted(fresh.read):
         if a.figures[figure].is_certain:
             continue
-        ends = [answer(a.at_quantile(figure, u)) for u in (LOW, HIGH)]
+        # With the point between the ends, an end that cannot be made is no answer that fails:
+        # it is reckoned as if it could be, as it is among samples.
+        ends = answer(a.at_quantile(figure, np.array([LOW, 0.5, HIGH])))
         for name in points:
-            swing = Swing(figure, *(float(end[name]) for end in ends))
+            values = np.broadcast_to(ends[name], 3)
+            swing = Swing(figure, float(values[0]), float(values[2]))
             if swing.width:
                 swings[name].append(swing)
     return {name: sorted(found, key=lambda s: -s.width) for name, found in swings.items()}

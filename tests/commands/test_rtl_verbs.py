@@ -1,4 +1,4 @@
-"""rtl, simulate and chip through the command line, on a tiny image."""
+"""rtl and simulate through the command line, on a tiny image."""
 
 from __future__ import annotations
 
@@ -117,18 +117,3 @@ def test_simulate_refuses_more_than_the_context(
 ) -> None:
     argv = ["simulate", image, "--prompt", "hello there", "--raw", "--max-tokens", "48"]
     assert "context of 48" in failed([*argv, *PARAMETERS], capsys)
-
-
-def test_chip_counts_a_shape_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    values = answered(["chip", "llama-3.1-8b", "--preset", "hc1"], capsys)
-    assert [point["position"] for point in values["points"]] == [0, 128, 1023]
-    for point in values["points"]:
-        assert sum(point["share"].values()) == pytest.approx(1)
-        assert point["tokens_s_user"] == pytest.approx(1e9 / point["cycles"])
-    cycles = [point["cycles"] for point in values["points"]]
-    assert cycles == sorted(cycles)
-
-
-def test_chip_refuses(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no known shape" in failed(["chip", "llama-9"], capsys)
-    assert "beyond the context" in failed(["chip", "llama-3.1-8b", "--position", "1024"], capsys)

@@ -1,0 +1,1 @@
+"""The datasheet: one self-contained page about a model as a chip, for people."""

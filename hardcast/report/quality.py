@@ -1,0 +1,125 @@
+"""What `hardcast eval --json` measured, read from its file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hardcast.errors import HardcastError
+
+LIMIT = 1 << 20
+# Key of --json: whether it is always there, and the least and the most that it can be.
+NUMBERS = {
+    "perplexity": (True, 1.0, math.inf),
+    "tokens": (True, 1, math.inf),
+    "perplexity_float": (False, 1.0, math.inf),
+    "kl_mean": (False, -1e-6, math.inf),
+    "top1_agreement": (False, 0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A score of a published task. error: standard error, None where there is none."""
+
+    name: str
+    questions: int | None
+    metric: str
+    value: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A measurement of one image. file: its name. text: what the perplexity is of, or "".
+
+    numbers: those of NUMBERS that were measured. tasks: scores, if tasks were asked.
+    """
+
+    file: str
+    digest: str
+    text: str
+    executor: str
+    numbers: dict[str, float]
+    tasks: tuple[Task, ...]
+
+    @property
+    def increase(self) -> float | None:
+        """perplexity / perplexity_float - 1; None if the float model was not measured."""
+        if "perplexity_float" not in self.numbers:
+            return None
+        return self.numbers["perplexity"] / self.numbers["perplexity_float"] - 1
+
+
+def read_quality(path: Path) -> Quality:
+    """The measurement that a file holds.
+
+    Raises HardcastError for a file that `hardcast eval --json` did not write, and lets OSError be.
+    """
+    if path.exists() and not path.is_file():
+        raise HardcastError(f"{path} is no plain file: name the one that `hardcast eval` wrote")
+    with path.open("rb") as file:
+        text = file.read(LIMIT + 1)
+    try:
+        data = json.loads(text) if len(text) <= LIMIT else None
+    except (ValueError, RecursionError):
+        data = None
+    how = "`hardcast eval IMAGE --text FILE --json > quality.json` writes one"
+    if not isinstance(data, dict) or not {"perplexity", "tasks"} & set(data):
+        raise HardcastError(f"{path}: no measurement of an image's quality; {how}")
+    digest = data.get("digest")
+    if not isinstance(digest, str) or not digest:
+        raise HardcastError(f"{path}: says of no image (digest is missing); {how}")
+    numbers = {}
+    if "perplexity" in data:
+        for key, (needed, low, high) in NUMBERS.items():
+            if needed or data.get(key) is not None:
+                numbers[key] = _number(path, key, data.get(key), low, high)
+    return Quality(
+        file=path.name,
+        digest=digest,
+        text=_text(data.get("text")),
+        executor=_text(data.get("executor")),
+        numbers=numbers,
+        tasks=tuple(_tasks(path, data)) if "tasks" in data else (),
+    )
+
+
+def _text(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else ""
+
+
+def _number(path: Path, key: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise HardcastError(f"{path}: {key} is {value!r:.40}, which no measurement can give")
+    return float(value)
+
+
+def _tasks(path: Path, data: dict[str, Any]) -> list[Task]:
+    """The scores, as lm-eval names them: "acc,none" and its "acc_stderr,none"."""
+    tasks, questions = data["tasks"], data.get("questions")
+    if not isinstance(tasks, dict):
+        raise HardcastError(f"{path}: tasks is {tasks!r:.40}, expected scores by name")
+    counts = questions if isinstance(questions, dict) else {}
+    found = []
+    for name, metrics in tasks.items():
+        if not isinstance(metrics, dict):
+            raise HardcastError(f"{path}: task {name!r:.40} has no scores")
+        for metric, value in metrics.items():
+            head, comma, kind = metric.partition(",")
+            if head.endswith("_stderr") or isinstance(value, bool | str) or value is None:
+                continue
+            error = metrics.get(f"{head}_stderr{comma}{kind}")
+            found.append(
+                Task(
+                    name=name,
+                    questions=counts.get(name) if isinstance(counts.get(name), int) else None,
+                    metric=head,
+                    value=_number(path, f"{name} {metric}", value, -math.inf, math.inf),
+                    error=float(error) if isinstance(error, int | float) else None,
+                )
+            )
+    return found
