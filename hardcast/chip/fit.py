@@ -12,7 +12,7 @@ from hardcast.chip.geometry import ceil_div
 from hardcast.errors import HardcastError
 from hardcast.technology.assumptions import Assumptions, middle
 
-MORE = 1.3  # times the fewest possible dies, and at least one more, that speed may cost
+MORE = 1.5  # times the fewest possible dies, and at least one more, that speed may cost
 
 
 def fit(design: Design, a: Assumptions) -> Design:

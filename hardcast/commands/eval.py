@@ -109,6 +109,7 @@ def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {
         **asdict(measured),
         "increase": measured.increase,
+        "text": args.text.name,
         "digest": image.digest,
         "executor": args.executor,
     }

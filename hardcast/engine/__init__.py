@@ -1,5 +1,5 @@
 """The engine: the fast native virtual chip, bit for bit equal to golden."""
 
-from hardcast.engine.engine import Engine, Session
+from hardcast.engine.engine import Engine, KvFull, KvUse, Session
 
-__all__ = ["Engine", "Session"]
+__all__ = ["Engine", "KvFull", "KvUse", "Session"]

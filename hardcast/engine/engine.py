@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from hardcast.numerics.sampling import SamplerSettings
 from hardcast.program import step as kinds
 
 PATH_VARIABLE = "HARDCAST_PATH"
+KV_PAGE: int = _native.KV_PAGE  # positions
+MOST_PAGES = 2**31 - 1
+KvFull = _native.KvFull
 CHUNK = 256  # tokens a native call: bounds the memory of a long prompt
 
 
@@ -28,13 +32,21 @@ class Engine:
     """The virtual chip of one image, on `threads` threads of this CPU.
 
     threads: default all that the process may use. path: "avx512vnni", "avxvnni", "avx2", "neon"
-    or "portable"; default HARDCAST_PATH, else the fastest here. One call at a time.
-    Raises HardcastError for a path that this machine cannot run.
+    or "portable"; default HARDCAST_PATH, else the fastest here. kv_positions: bound on the
+    positions that all sessions hold, in whole pages of kv_page; None for no bound. One call at a
+    time. Raises HardcastError for a path that this machine cannot run and for a bound below a page.
     """
 
     name = "engine"
+    kv_page = KV_PAGE
 
-    def __init__(self, image: Image, threads: int | None = None, path: str | None = None) -> None:
+    def __init__(
+        self,
+        image: Image,
+        threads: int | None = None,
+        path: str | None = None,
+        kv_positions: int | None = None,
+    ) -> None:
         self.image = image
         self.threads = threads if threads is not None else usable_cores()
         if not 1 <= self.threads <= 1024:
@@ -44,6 +56,11 @@ class Engine:
             raise HardcastError(
                 f"path {path!r} cannot run on this machine; it has {', '.join(available_paths())}"
             )
+        if kv_positions is not None and kv_positions < KV_PAGE:
+            raise HardcastError(
+                f"kv_positions {kv_positions} is less than a page of {KV_PAGE} positions"
+            )
+        self._kv_pages = -1 if kv_positions is None else min(kv_positions // KV_PAGE, MOST_PAGES)
         self._native = _native.NativeEngine(
             dict(image.chip["program"]["shape"]),
             image.points.to_json(),
@@ -72,7 +89,7 @@ class Engine:
         self._native.set_rope(image.tensor("rope_coarse"), image.tensor("rope_fine"))
         for operation in compile_program(image.program, matrices, gains, biases):
             self._native.add_operation(operation.kind, operation.fields)
-        self._native.start(self.threads)
+        self._native.start(self.threads, self._kv_pages)
 
     def _add_matrix(self, name: str, arena: _native.Arena) -> int:
         matrix = self.image.matrix(name, mapped=False)
@@ -96,6 +113,12 @@ class Engine:
         """The instruction-set path in use."""
         return str(self._native.path)
 
+    @property
+    def kv_use(self) -> KvUse:
+        """What the sessions' keys and values take now."""
+        used, limit, held = self._native.kv_use()
+        return KvUse(used, None if limit < 0 else limit, held)
+
     def session(self) -> Session:
         """An empty context."""
         return Session(self, self._native.session())
@@ -104,8 +127,9 @@ class Engine:
         """Extends several sessions in one pass over the weights.
 
         work: (session, tokens, "last" | "all" | "none") each, every session at most once.
-        Returns int32[n, vocab_size] for each. Raises ValueError as Session.forward does, and for
-        a session that comes twice.
+        Returns int32[n, vocab_size] for each, views of one array. Raises ValueError as
+        Session.forward does, and for a session that comes twice; KvFull where the bound of the KV
+        memory leaves no room. No session has changed then.
         """
         if not work:
             return []
@@ -128,6 +152,8 @@ class Engine:
         caches = [session.cache for session, _, _ in work]
         for session, part, _ in work:
             session.check_room(len(part))
+        if len(tokens) > CHUNK:  # a single native call sees to the room itself
+            self._native.reserve(caches, [len(part) for _, part, _ in work])
         rows = self._in_chunks(caches, tokens.astype(np.int32), owners, wanted)
         return np.split(rows, np.cumsum(counts)[:-1])
 
@@ -141,7 +167,9 @@ class Engine:
         parts = []
         for first in range(0, len(tokens), CHUNK):
             chunk = slice(first, first + CHUNK)
-            parts.append(self._native.forward(caches, tokens[chunk], owners[chunk], wanted[chunk]))
+            rows = self._native.forward(caches, tokens[chunk], owners[chunk], wanted[chunk])
+            if len(rows):
+                parts.append(rows)
         if len(parts) == 1:
             return parts[0]
         width = self.image.program.shape.vocab_size
@@ -149,20 +177,40 @@ class Engine:
 
     def sample(self, logits: np.ndarray, settings: SamplerSettings, position: int) -> int:
         """The next token from one row of logits; `position` is the new token's position."""
-        return int(
-            self._native.sample(
-                np.ascontiguousarray(logits, np.int32),
-                settings.inverse_temperature,
-                settings.candidates,
-                settings.top_p,
-                settings.seed,
-                position,
-            )
-        )
+        row = np.ascontiguousarray(logits, np.int32)
+        return int(self._native.sample(row, _draw(settings, position)))
+
+    def sample_batch(
+        self,
+        rows: Sequence[np.ndarray],
+        settings: Sequence[SamplerSettings],
+        positions: Sequence[int],
+    ) -> list[int]:
+        """sample() of every row with its settings and position, the rows shared among the threads.
+
+        rows: int32[vocab_size] each; those of forward_batch are taken as they lie. Raises
+        ValueError where the three differ in length or a row is not one of the vocabulary.
+        """
+        draws = [_draw(s, position) for s, position in zip(settings, positions, strict=True)]
+        taken = [np.ascontiguousarray(row, np.int32) for row in rows]
+        return list(self._native.sample_batch(taken, draws))
+
+
+@dataclass(frozen=True)
+class KvUse:
+    """KV memory of an engine: pages that sessions hold (a shared page counts once), the bound on
+    them, and the bytes of all pages, those kept for reuse among them."""
+
+    used_pages: int
+    limit_pages: int | None
+    bytes: int
 
 
 class Session:
-    """One context of an engine: its keys and values, in native memory that grows as needed."""
+    """One context of an engine: its keys and values, in pages that sessions may share.
+
+    Its pages go back to the engine when it is closed or collected.
+    """
 
     def __init__(self, engine: Engine, cache: _native.KvCache) -> None:
         self.engine, self.cache = engine, cache
@@ -175,7 +223,8 @@ class Session:
     def forward(self, tokens: Sequence[int], logits: str = "last") -> np.ndarray:
         """Appends tokens. Returns int32[n, vocab_size]: n is all, 1 ("last") or 0 ("none").
 
-        Raises ValueError for an id outside the vocabulary or more tokens than the context.
+        Raises ValueError for an id outside the vocabulary, more tokens than the context or a
+        closed session, and KvFull where the bound of the KV memory leaves no room.
         """
         return self.engine.forward_batch([(self, tokens, logits)])[0]
 
@@ -183,11 +232,33 @@ class Session:
         """Forgets every position from `length` on (prefix reuse)."""
         self.cache.truncate(length)
 
+    def fork(self, length: int) -> Session:
+        """A session that holds the first `length` positions of this one.
+
+        Nothing is copied until one of the two appends to a part-filled page that both hold.
+        Raises ValueError for more positions than this session has.
+        """
+        return Session(self.engine, self.cache.fork(length))
+
+    def close(self) -> None:
+        """Gives the pages back now; the session is of no use any more."""
+        self.cache.close()
+
     def check_room(self, count: int) -> None:
         """Raises ValueError unless `count` more tokens fit the context."""
         context = self.engine.image.context
         if self.length + count > context:
             raise ValueError(f"{self.length} + {count} tokens exceed context {context}")
+
+
+def _draw(settings: SamplerSettings, position: int) -> tuple[int, int, int, int, int]:
+    return (
+        settings.inverse_temperature,
+        settings.candidates,
+        settings.top_p,
+        settings.seed,
+        position,
+    )
 
 
 def _int32(image: Image, name: str) -> np.ndarray:

@@ -45,6 +45,16 @@ HARDCAST_CLONES int64_t softmax_terms(const int32_t* exp2, const int64_t* scores
   return sum;
 }
 
+// f(page, place in the page, rows, rows before them) for each page's part of positions first..end-1.
+template <class F>
+void each_page(int first, int end, F&& f) {
+  for (int at = first; at < end;) {
+    const int place = at % kKvPage, rows = std::min(kKvPage - place, end - at);
+    f(at / kKvPage, place, rows, at - first);
+    at += rows;
+  }
+}
+
 }  // namespace
 
 void attend_head(const Model& model, const KvCache& cache, int layer, int head, int position,
@@ -55,8 +65,6 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   const int kv = head / (model.shape.num_attention_heads / model.shape.num_key_value_heads);
   const int first = window > 0 ? std::max(0, position - window + 1) : 0;
   const int rows = position + 1 - first;
-  const KvCache::Layer& stored = cache.layer(layer);
-  const size_t start = cache.row(kv, first);
 
   scratch.scores.resize(rows);
   scratch.terms.resize(rows);  // dots first, then the softmax terms
@@ -67,15 +75,29 @@ void attend_head(const Model& model, const KvCache& cache, int layer, int head, 
   int16_t* const wide_q = scratch.wide_q.data();
   for (int d = 0; d < dim; ++d) wide_q[d] = q[d];
 
-  dot_rows(model.path->avx2, wide_q, stored.keys.data() + start * dim, dim, rows, terms);
-  const uint8_t* const key_exponents = stored.key_exponents.data() + start;
+  const bool avx2 = model.path->avx2;
   const int score_shift = 2 * points.rope - points.score;
-  const int64_t largest =
-      score_rows(terms, key_exponents, q_exponent, score_shift, rows, scores);
-  const int64_t z = softmax_terms(model.exp2.data(), scores, largest, rows, terms);
+  int64_t largest = INT64_MIN;
+  each_page(first, position + 1, [&](int page, int place, int count, int done) {
+    const KvRows stored = cache.rows(layer, kv, page);
+    dot_rows(avx2, wide_q, stored.keys + static_cast<size_t>(place) * dim, dim, count,
+             terms + done);
+    largest = std::max(largest, score_rows(terms + done, stored.key_exponents + place, q_exponent,
+                                           score_shift, count, scores + done));
+  });
   int64_t* const total = scratch.total.data();
-  weighted_sum(model.path->avx2, terms, stored.value_exponents.data() + start,
-               stored.values.data() + start * dim, dim, rows, scratch.pairs, total);
+  std::fill_n(total, dim, 0);
+  int64_t z = 0;
+  each_page(first, position + 1, [&](int page, int place, int count, int done) {
+    const int64_t sum =
+        softmax_terms(model.exp2.data(), scores + done, largest, count, terms + done);
+    if (sum == 0) return;  // no position of this page counts
+    z += sum;
+    const KvRows stored = cache.rows(layer, kv, page);
+    weighted_sum(avx2, terms + done, stored.value_exponents + place,
+                 stored.values + static_cast<size_t>(place) * dim, dim, count, scratch.pairs,
+                 total);
+  });
   const int b = bit_length(static_cast<uint64_t>(z));
   const int64_t reciprocal =
       model.reciprocal[(z >> (b - 1 - kReciprocalBits)) & ((1 << kReciprocalBits) - 1)];

@@ -1,6 +1,7 @@
 #include "attention_sums.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "fixed.h"
 
@@ -18,6 +19,9 @@ constexpr int kWeightShift = 3;
 constexpr int kMostValueShift = kWeightShift + 8;  // of a row beyond the least exponent
 // A pair's products are added in int32 for as long as this budget proves that they fit.
 constexpr int64_t kBudget = int64_t{1} << 31;
+// Rows whose exponents are within kWeightShift of one another need no shifts, and this many of
+// them no count: 2^6 * 2^12 * 2^3 * 2^7 is far below the budget.
+constexpr int kRun = 64;
 
 using AddPairs = void (*)(const RowPair* pairs, int count, const int8_t* values, int dim, int base,
                           int64_t* total);
@@ -49,6 +53,15 @@ void add_columns(const RowPair* pairs, int count, const int8_t* values, int firs
 void add_pairs_portably(const RowPair* pairs, int count, const int8_t* values, int dim, int base,
                         int64_t* total) {
   add_columns(pairs, count, values, 0, dim, base, total);
+}
+
+void add_run_portably(const int16_t* weights, int rows, const int8_t* values, int first, int dim,
+                      int base, int64_t* total) {
+  for (int d = first; d < dim; ++d) {
+    int32_t sum = 0;
+    for (int i = 0; i < rows; ++i) sum += weights[i] * values[static_cast<size_t>(i) * dim + d];
+    total[d] += int64_t{sum} * (int64_t{1} << base);
+  }
 }
 
 #if defined(__x86_64__)
@@ -132,7 +145,51 @@ __attribute__((target("avx2"))) void add_pairs_avx2(const RowPair* pairs, int co
   add_columns(pairs, count, values, first, dim, base, total);
 }
 
+// 16 * kParts columns from `first` on, whose sums stay in registers. weights[rows] is 0.
+template <int kParts>
+__attribute__((target("avx2"))) void add_run_of(const int16_t* weights, int rows,
+                                                const int8_t* values, int first, int dim, int base,
+                                                int64_t* total) {
+  __m256i sum[2 * kParts];
+  for (auto& s : sum) s = _mm256_setzero_si256();
+  const int8_t* row = values + first;
+  for (int i = 0; i < rows; i += 2, row += 2 * static_cast<size_t>(dim)) {
+    const int8_t* const next = i + 1 < rows ? row + dim : row;
+    int32_t both;
+    std::memcpy(&both, weights + i, sizeof both);
+    const __m256i weight = _mm256_set1_epi32(both);
+    for (int c = 0; c < kParts; ++c) {
+      const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 16 * c));
+      const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(next + 16 * c));
+      const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b));
+      const __m256i high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b));
+      sum[2 * c] = _mm256_add_epi32(sum[2 * c], _mm256_madd_epi16(low, weight));
+      sum[2 * c + 1] = _mm256_add_epi32(sum[2 * c + 1], _mm256_madd_epi16(high, weight));
+    }
+  }
+  const __m128i shift = _mm_cvtsi32_si128(base);
+  for (int c = 0; c < 4 * kParts; ++c) {
+    const __m128i four = c % 2 == 0 ? _mm256_castsi256_si128(sum[c / 2])
+                                    : _mm256_extracti128_si256(sum[c / 2], 1);
+    __m256i* const to = reinterpret_cast<__m256i*>(total + first + 4 * c);
+    _mm256_storeu_si256(to, _mm256_add_epi64(_mm256_loadu_si256(to),
+                                             _mm256_sll_epi64(_mm256_cvtepi32_epi64(four), shift)));
+  }
+}
+
+void add_run_avx2(const int16_t* weights, int rows, const int8_t* values, int first, int dim,
+                  int base, int64_t* total) {
+  for (; first + 64 <= dim; first += 64) {
+    add_run_of<4>(weights, rows, values, first, dim, base, total);
+  }
+  for (; first + 16 <= dim; first += 16) {
+    add_run_of<1>(weights, rows, values, first, dim, base, total);
+  }
+  add_run_portably(weights, rows, values, first, dim, base, total);
+}
+
 #else
+const auto add_run_avx2 = add_run_portably;
 void (*const dot_rows_avx2)(const int16_t*, const int8_t*, int, int, int32_t*) = dot_rows_portably;
 const AddPairs add_pairs_avx2 = add_pairs_portably;
 #endif
@@ -170,18 +227,28 @@ void pair_neighbours(const int32_t* p, const uint8_t* exponents, int base, int r
   }
 }
 
-}  // namespace
-
-void dot_rows(bool avx2, const int16_t* q, const int8_t* keys, int dim, int rows,
-              int32_t* dots) {
-  (avx2 ? dot_rows_avx2 : dot_rows_portably)(q, keys, dim, rows, dots);
+// weights[i] = p[i] << (exponents[i] - base), below 2^15; one 0 behind the last.
+HARDCAST_CLONES void weigh(const int32_t* p, const uint8_t* exponents, int base, int rows,
+                           int16_t* weights) {
+  for (int i = 0; i < rows; ++i) weights[i] = static_cast<int16_t>(p[i] << (exponents[i] - base));
+  weights[rows] = 0;
 }
 
-void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const int8_t* values,
-                  int dim, int rows, std::vector<RowPair>& pairs, int64_t* total) {
-  std::fill_n(total, dim, 0);
+HARDCAST_CLONES int spread_of(const uint8_t* exponents, int rows, int* least) {
+  uint8_t low = 255, high = 0;
+  for (int i = 0; i < rows; ++i) {
+    low = exponents[i] < low ? exponents[i] : low;
+    high = exponents[i] > high ? exponents[i] : high;
+  }
+  *least = low;
+  return high - low;
+}
+
+// weighted_sum of rows whose exponents lie apart.
+void add_apart(bool avx2, const int32_t* p, const uint8_t* exponents, int base,
+               const int8_t* values, int dim, int rows, std::vector<RowPair>& pairs,
+               int64_t* total) {
   const AddPairs add_pairs = avx2 ? add_pairs_avx2 : add_pairs_portably;
-  const int base = rows > 0 ? *std::min_element(exponents, exponents + rows) : 0;
   if (fits_one_run(p, exponents, base, rows)) {
     pair_neighbours(p, exponents, base, rows, pairs);
     add_pairs(pairs.data(), static_cast<int>(pairs.size()), values, dim, base, total);
@@ -218,6 +285,29 @@ void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const i
     open = !open;
   }
   flush();
+}
+
+}  // namespace
+
+void dot_rows(bool avx2, const int16_t* q, const int8_t* keys, int dim, int rows,
+              int32_t* dots) {
+  (avx2 ? dot_rows_avx2 : dot_rows_portably)(q, keys, dim, rows, dots);
+}
+
+void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const int8_t* values,
+                  int dim, int rows, std::vector<RowPair>& pairs, int64_t* total) {
+  int16_t weights[kRun + 1];
+  for (int first = 0; first < rows; first += kRun) {
+    const int count = std::min(kRun, rows - first);
+    const int8_t* const run = values + static_cast<size_t>(first) * dim;
+    int base;
+    if (spread_of(exponents + first, count, &base) <= kWeightShift) {
+      weigh(p + first, exponents + first, base, count, weights);
+      (avx2 ? add_run_avx2 : add_run_portably)(weights, count, run, 0, dim, base, total);
+    } else {
+      add_apart(avx2, p + first, exponents + first, base, run, dim, count, pairs, total);
+    }
+  }
 }
 
 }  // namespace hardcast

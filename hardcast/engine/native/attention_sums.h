@@ -20,7 +20,7 @@ struct RowPair {
   int16_t weight[2];
 };
 
-// total[d] = sum over rows of (p << exponent) * value[d], exact. 0 <= p < 2^12, exponents 0..15,
+// total[d] += sum over rows of (p << exponent) * value[d], exact. 0 <= p < 2^12, exponents 0..15,
 // values int8[rows][dim]; total int64[dim]; pairs: scratch that grows.
 void weighted_sum(bool avx2, const int32_t* p, const uint8_t* exponents, const int8_t* values,
                   int dim, int rows, std::vector<RowPair>& pairs, int64_t* total);

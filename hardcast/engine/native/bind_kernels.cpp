@@ -139,7 +139,7 @@ nb::ndarray<nb::numpy, int64_t, nb::ndim<1>> weighted_sum_of(Array<int32_t, 1> p
   if (exponents.size() != rows || values.shape(0) != rows) {
     throw std::invalid_argument("weighted_sum: one term and one exponent a row");
   }
-  int64_t* const out = new int64_t[dim ? dim : 1];
+  int64_t* const out = new int64_t[dim ? dim : 1]();
   nb::capsule owner(out, [](void* o) noexcept { delete[] static_cast<int64_t*>(o); });
   std::vector<RowPair> pairs;
   weighted_sum(path.avx2, p.data(), exponents.data(), values.data(), static_cast<int>(dim),

@@ -5,11 +5,15 @@
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
+#include <tuple>
 
 #include "bindings.h"
 #include "forward.h"
@@ -40,10 +44,47 @@ std::vector<int32_t> padded(Array<int32_t, 1> values, size_t size) {
   return out;
 }
 
-// A model, and the machine that runs it once it is complete.
+// Sessions that a forward pass works on, marked so that nothing else touches them meanwhile.
+class Busy {
+ public:
+  explicit Busy(const KvPool& pool, const std::vector<std::shared_ptr<KvCache>>& caches) {
+    taken_.reserve(caches.size());
+    try {
+      for (const auto& cache : caches) take(pool, cache.get());
+    } catch (...) {
+      release();
+      throw;
+    }
+  }
+  ~Busy() { release(); }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+  const std::vector<KvCache*>& caches() const { return taken_; }
+
+ private:
+  void take(const KvPool& pool, KvCache* cache) {
+    if (!cache->is_of(pool)) throw std::invalid_argument("a session of another engine");
+    cache->check_open();
+    cache->busy = true;
+    taken_.push_back(cache);
+  }
+  void release() {
+    for (KvCache* cache : taken_) cache->busy = false;
+  }
+  std::vector<KvCache*> taken_;
+};
+
+// inverse temperature, candidates, top_p, seed, position
+using DrawFields = std::tuple<int64_t, int, int64_t, uint64_t, uint64_t>;
+
+// A model, and the machine that runs it once it is complete. Calls that use the machine's threads
+// wait for one another.
 struct NativeEngine {
   Model model;
+  std::shared_ptr<KvPool> pool;
   std::unique_ptr<Machine> machine;
+  std::mutex calls;
 
   NativeEngine(const Names& shape, const Names& points, int context, int64_t norm_epsilon,
                int64_t head_epsilon, const std::string& path) {
@@ -141,13 +182,34 @@ struct NativeEngine {
     model.operations.push_back(op);
   }
 
-  void start(int threads) { machine = std::make_unique<Machine>(model, threads); }
+  // kv_pages: bound on the pages of all sessions, -1 for none.
+  void start(int threads, int kv_pages) {
+    pool = std::make_shared<KvPool>(model.shape, kv_pages);
+    machine = std::make_unique<Machine>(model, threads);
+  }
+
+  void check_started() const {
+    if (!machine) throw std::runtime_error("start() the engine first");
+  }
+
+  // Room for counts[i] more positions in each cache, in all of them or in none.
+  void reserve(const std::vector<std::shared_ptr<KvCache>>& caches,
+               const std::vector<int>& counts) {
+    check_started();
+    if (counts.size() != caches.size()) throw std::invalid_argument("one count a session");
+    const Busy busy(*pool, caches);
+    std::vector<int> lengths;
+    for (size_t c = 0; c < caches.size(); ++c) lengths.push_back(caches[c]->length + counts[c]);
+    nb::gil_scoped_release release;
+    KvCache::reserve(busy.caches(), lengths);
+  }
 
   // Appends tokens[i] of each session in turn; wanted[i] marks rows whose logits come back.
   nb::ndarray<nb::numpy, int32_t, nb::ndim<2>> forward(
       const std::vector<std::shared_ptr<KvCache>>& caches, Array<int32_t, 1> tokens,
       Array<int32_t, 1> owners, Array<uint8_t, 1> wanted) {
-    if (!machine) throw std::runtime_error("start() the engine first");
+    check_started();
+    const Busy busy(*pool, caches);
     const size_t count = tokens.size();
     if (owners.size() != count || wanted.size() != count) {
       throw std::invalid_argument("tokens, owners and wanted differ in length");
@@ -180,7 +242,8 @@ struct NativeEngine {
     nb::capsule owner(out, [](void* p) noexcept { delete[] static_cast<int32_t*>(p); });
     {
       nb::gil_scoped_release release;
-      for (size_t c = 0; c < caches.size(); ++c) caches[c]->reserve(lengths[c]);
+      const std::lock_guard<std::mutex> alone(calls);
+      KvCache::reserve(busy.caches(), lengths);
       if (count > 0) machine->forward(rows, out);
     }
     const size_t shape[2] = {kept, vocab};
@@ -188,30 +251,48 @@ struct NativeEngine {
   }
 
   std::shared_ptr<KvCache> session() const {
-    return std::make_shared<KvCache>(model.shape, model.context);
+    check_started();
+    return std::make_shared<KvCache>(pool);
   }
 
-  int sample_token(Array<int32_t, 1> logits, int64_t inverse_temperature, int candidates,
-                   int64_t top_p, uint64_t seed, uint64_t position) const {
+  // used pages, limit (-1: none), bytes held
+  std::tuple<int, int, size_t> kv_use() const {
+    check_started();
+    const KvPool::Use use = pool->use();
+    return {use.used, use.limit, use.bytes};
+  }
+
+  Draw draw_of(const Array<int32_t, 1>& logits, const DrawFields& fields) const {
     if (static_cast<int>(logits.size()) != model.shape.vocab_size) {
       throw std::invalid_argument("one logit a vocabulary entry");
     }
+    const auto [inverse_temperature, candidates, top_p, seed, position] = fields;
+    return {logits.data(), {inverse_temperature, candidates, top_p, seed}, position};
+  }
+
+  int sample_token(Array<int32_t, 1> logits, const DrawFields& fields) const {
+    const Draw draw = draw_of(logits, fields);
     nb::gil_scoped_release release;
-    return sample(model, logits.data(), {inverse_temperature, candidates, top_p, seed}, position);
+    return sample(model, draw.logits, draw.settings, draw.position);
+  }
+
+  std::vector<int32_t> sample_batch(const std::vector<Array<int32_t, 1>>& rows,
+                                    const std::vector<DrawFields>& fields) {
+    check_started();
+    if (rows.size() != fields.size()) throw std::invalid_argument("one draw a row of logits");
+    std::vector<Draw> draws;
+    for (size_t i = 0; i < rows.size(); ++i) draws.push_back(draw_of(rows[i], fields[i]));
+    std::vector<int32_t> tokens(rows.size());
+    nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> alone(calls);
+    machine->sample(draws, tokens.data());
+    return tokens;
   }
 };
 
 }  // namespace
 
 void bind_machine(nb::module_& module) {
-  nb::class_<KvCache>(module, "KvCache")
-      .def_ro("length", &KvCache::length)
-      .def("truncate", [](KvCache& cache, int length) {
-        if (length < 0 || length > cache.length) {
-          throw std::invalid_argument("cannot truncate to " + std::to_string(length));
-        }
-        cache.length = length;
-      }, "length"_a);
   nb::class_<NativeEngine>(module, "NativeEngine")
       .def(nb::init<const Names&, const Names&, int, int64_t, int64_t, const std::string&>(),
            "shape"_a, "points"_a, "context"_a, "norm_epsilon"_a, "head_epsilon"_a, "path"_a)
@@ -223,12 +304,15 @@ void bind_machine(nb::module_& module) {
       .def("set_table", &NativeEngine::set_table, "name"_a, "values"_a)
       .def("set_rope", &NativeEngine::set_rope, "coarse"_a, "fine"_a)
       .def("add_operation", &NativeEngine::add_operation, "kind"_a, "fields"_a)
-      .def("start", &NativeEngine::start, "threads"_a)
+      .def("start", &NativeEngine::start, "threads"_a, "kv_pages"_a)
       .def("session", &NativeEngine::session)
+      .def("kv_use", &NativeEngine::kv_use)
+      .def("reserve", &NativeEngine::reserve, "caches"_a, "counts"_a)
       .def("forward", &NativeEngine::forward, "caches"_a, "tokens"_a, "owners"_a, "wanted"_a,
            "int32[wanted, vocab_size]: logits of the wanted rows, in order.")
-      .def("sample", &NativeEngine::sample_token, "logits"_a, "inverse_temperature"_a,
-           "candidates"_a, "top_p"_a, "seed"_a, "position"_a);
+      .def("sample", &NativeEngine::sample_token, "logits"_a, "draw"_a,
+           "draw: inverse temperature, candidates, top_p, seed, position.")
+      .def("sample_batch", &NativeEngine::sample_batch, "rows"_a, "draws"_a);
 }
 
 }  // namespace hardcast

@@ -7,6 +7,7 @@
 namespace hardcast {
 
 void bind_kernels(nanobind::module_& module);
+void bind_kv(nanobind::module_& module);
 void bind_machine(nanobind::module_& module);
 
 }  // namespace hardcast

@@ -1,6 +1,7 @@
 #include "forward.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "elementwise.h"
@@ -88,6 +89,16 @@ void Machine::forward(const std::vector<Row>& rows, int32_t* logits) {
   auto part = [this](int tid, int threads) { run(tid, threads); };
   pool_.run(part);
   for (const Row& row : rows_) row.cache->length = row.position + 1;
+}
+
+void Machine::sample(const std::vector<Draw>& draws, int32_t* tokens) {
+  std::atomic<size_t> next{0};  // a greedy row costs a fraction of a drawn one
+  auto part = [&](int, int) {
+    for (size_t i = next++; i < draws.size(); i = next++) {
+      tokens[i] = hardcast::sample(model_, draws[i].logits, draws[i].settings, draws[i].position);
+    }
+  };
+  pool_.run(part);
 }
 
 void Machine::run(int tid, int threads) {
@@ -213,14 +224,13 @@ void Machine::kv_write(const Operation& op, int tid, int threads) {
   const int dim = model_.shape.head_dim, heads = model_.shape.num_key_value_heads;
   const int32_t* const v = ints(Buffer::kV);
   share(static_cast<int>(rows_.size()) * heads, tid, threads, [&](int i) {
-    KvCache& cache = *rows_[i / heads].cache;
-    KvCache::Layer& layer = cache.layer(op.layer);
-    const size_t row = cache.row(i % heads, rows_[i / heads].position);
-    const size_t from = static_cast<size_t>(i) * dim;
-    std::memcpy(layer.keys.data() + row * dim, k_codes_.data() + from, dim);
-    layer.key_exponents[row] = k_exponents_[i];
-    layer.value_exponents[row] = static_cast<uint8_t>(
-        quantize_head(v + from, dim, layer.values.data() + row * dim));
+    const int position = rows_[i / heads].position, place = position % kKvPage;
+    const KvRows rows = rows_[i / heads].cache->rows(op.layer, i % heads, position / kKvPage);
+    const size_t from = static_cast<size_t>(i) * dim, to = static_cast<size_t>(place) * dim;
+    std::memcpy(rows.keys + to, k_codes_.data() + from, dim);
+    rows.key_exponents[place] = k_exponents_[i];
+    rows.value_exponents[place] =
+        static_cast<uint8_t>(quantize_head(v + from, dim, rows.values + to));
   });
 }
 

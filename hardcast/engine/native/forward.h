@@ -11,6 +11,7 @@
 #include "model.h"
 #include "norm.h"
 #include "pool.h"
+#include "sampler.h"
 
 namespace hardcast {
 
@@ -31,6 +32,8 @@ class Machine {
   // the wanted rows, in order: int32[wanted][vocab_size]. Caches must have room (reserve).
   void forward(const std::vector<Row>& rows, int32_t* logits);
 
+  // tokens[i] = sample() of draws[i], the rows shared out among the threads.
+  void sample(const std::vector<Draw>& draws, int32_t* tokens);
 
  private:
   void prepare(const std::vector<Row>& rows);

@@ -1,40 +1,50 @@
-// Keys and values of one session: int8 codes and one exponent a head and position.
+// Keys and values of one session: int8 codes and one exponent a head and position, in pages.
 
 #pragma once
 
-#include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "model.h"
+#include "kv_pool.h"
 
 namespace hardcast {
 
-// Grows by doubling up to the image's context. Rows of one head lie together: attention streams.
+// A list of pages, some of them shared with other sessions: a shared page is copied before it is
+// written (reserve). One thread at a time, except that any thread may destroy.
 class KvCache {
  public:
-  struct Layer {
-    std::vector<int8_t> keys, values;                // [kv heads][capacity][head_dim]
-    std::vector<uint8_t> key_exponents, value_exponents;  // [kv heads][capacity]
-  };
+  explicit KvCache(std::shared_ptr<KvPool> pool) : pool_(std::move(pool)) {}
+  ~KvCache() { drop_from(0); }
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
 
-  explicit KvCache(const Shape& shape, int context)
-      : heads_(shape.num_key_value_heads), dim_(shape.head_dim), context_(context),
-        layers_(shape.num_hidden_layers) {}
+  int length = 0;       // positions written
+  bool busy = false;    // in a forward pass: nothing else may touch it
+  bool closed = false;  // for good
 
-  int length = 0;  // positions written
+  // Throws std::runtime_error while busy, std::invalid_argument once closed.
+  void check_open() const;
 
-  // Room for `positions` in every layer. Throws std::bad_alloc; the cache is unchanged then.
-  void reserve(int positions);
+  // The first `positions` (at most `length`), their pages shared.
+  std::shared_ptr<KvCache> fork(int positions) const;
 
-  size_t row(int head, int position) const {
-    return static_cast<size_t>(head) * capacity_ + position;
+  // Keeps the first `positions` (at most `length`); the pages behind them go back.
+  void truncate(int positions);
+
+  bool is_of(const KvPool& pool) const { return pool_.get() == &pool; }
+  KvRows rows(int layer, int head, int page) const {
+    return pool_->shape().rows(pages_[page], layer, head);
   }
-  Layer& layer(int index) { return layers_[index]; }
-  const Layer& layer(int index) const { return layers_[index]; }
+
+  // Pages of their own for the positions from length to lengths[i] of every cache; each cache
+  // comes once. Throws KvFull or std::bad_alloc; nothing has changed then.
+  static void reserve(const std::vector<KvCache*>& caches, const std::vector<int>& lengths);
 
  private:
-  int heads_, dim_, context_, capacity_ = 0;
-  std::vector<Layer> layers_;
+  void drop_from(size_t first) noexcept;
+
+  std::shared_ptr<KvPool> pool_;
+  std::vector<KvPage*> pages_;
 };
 
 }  // namespace hardcast

@@ -5,5 +5,6 @@
 NB_MODULE(_native, module) {
   module.doc() = "Native part of the engine: packed matrices and exact integer kernels.";
   hardcast::bind_kernels(module);
+  hardcast::bind_kv(module);
   hardcast::bind_machine(module);
 }

@@ -15,25 +15,31 @@ constexpr int kScoreBits = 16;
 constexpr int kLogBits = 24;
 constexpr int kExp2Bits = 8;
 
-struct Words {
-  uint32_t word[4];
-};
+constexpr int kGroups = 64;  // counters whose rounds run side by side
 
-// Philox4x32-10 of counter (index, 0, position) under the seed. Source: Salmon et al., SC'11.
-Words philox(uint32_t index, uint64_t position, uint64_t seed) {
-  uint32_t c0 = index, c1 = 0, c2 = static_cast<uint32_t>(position),
-           c3 = static_cast<uint32_t>(position >> 32);
+// Philox4x32-10 of counters (first + i, 0, position) under the seed: word k of counter i is
+// words[k][i]. Source: Salmon et al., SC'11.
+HARDCAST_CLONES void philox(uint32_t first, uint64_t position, uint64_t seed,
+                            uint32_t words[4][kGroups]) {
+  for (int i = 0; i < kGroups; ++i) {
+    words[0][i] = first + static_cast<uint32_t>(i);
+    words[1][i] = 0;
+    words[2][i] = static_cast<uint32_t>(position);
+    words[3][i] = static_cast<uint32_t>(position >> 32);
+  }
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{c0} * 0xD2511F53u, p1 = uint64_t{c2} * 0xCD9E8D57u;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<uint32_t>(p1);
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<uint32_t>(p0);
+    for (int i = 0; i < kGroups; ++i) {
+      const uint64_t p0 = uint64_t{words[0][i]} * 0xD2511F53u;
+      const uint64_t p1 = uint64_t{words[2][i]} * 0xCD9E8D57u;
+      words[0][i] = static_cast<uint32_t>(p1 >> 32) ^ words[1][i] ^ k0;
+      words[1][i] = static_cast<uint32_t>(p1);
+      words[2][i] = static_cast<uint32_t>(p0 >> 32) ^ words[3][i] ^ k1;
+      words[3][i] = static_cast<uint32_t>(p0);
+    }
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  return {{c0, c1, c2, c3}};
 }
 
 // log2(x * 2^-point) at kLogBits, x >= 1.
@@ -66,6 +72,36 @@ int64_t gumbel(const Model& model, uint32_t word) {
   return rs(noise, kLogBits - kScoreBits);
 }
 
+// At least gumbel(word). Below half of 2^33 the noise is -log2(v / 2^33) less a tail >= 0, and the
+// logarithm at least its whole part; above, it is not positive.
+int64_t most_noise(uint32_t word) {
+  const int length = bit_length(2 * static_cast<uint64_t>(word) + 1);
+  return static_cast<int64_t>(34 - length) << kScoreBits;
+}
+
+int draw_with_noise(const Model& model, const int32_t* logits, const SamplerSettings& s,
+                    uint64_t position, int shift) {
+  const int vocab = model.shape.vocab_size;
+  uint32_t words[4][kGroups];
+  int best = 0;
+  int64_t best_score = INT64_MIN;
+  for (int first = 0; first < vocab; first += 4 * kGroups) {
+    philox(static_cast<uint32_t>(first / 4), position, s.seed, words);
+    for (int i = first; i < std::min(first + 4 * kGroups, vocab); ++i) {
+      const uint32_t word = words[i % 4][(i - first) / 4];
+      const int64_t score = rescale(logits[i] * s.inverse_temperature, shift);
+      // Few tokens can still win, so few logarithms are taken.
+      if (score + most_noise(word) <= best_score) continue;
+      const int64_t noisy = score + gumbel(model, word);
+      if (noisy > best_score) {
+        best_score = noisy;
+        best = i;
+      }
+    }
+  }
+  return best;
+}
+
 int draw_among_largest(const Model& model, const int32_t* logits, const SamplerSettings& s,
                        uint64_t position, int shift) {
   const int vocab = model.shape.vocab_size;
@@ -88,7 +124,9 @@ int draw_among_largest(const Model& model, const int32_t* logits, const SamplerS
   }
   int kept = 0;
   while ((sums[kept] << 16) < total * s.top_p) ++kept;
-  const uint64_t r = philox(0, position, s.seed).word[0];
+  uint32_t words[4][kGroups];
+  philox(0, position, s.seed, words);
+  const uint64_t r = words[0][0];
   const int64_t target = static_cast<int64_t>((r * static_cast<uint64_t>(sums[kept])) >> 32);
   int chosen = 0;
   while (sums[chosen] <= target) ++chosen;
@@ -105,20 +143,7 @@ int sample(const Model& model, const int32_t* logits, const SamplerSettings& s,
   }
   const int shift = kTemperatureBits + model.points.logits - kScoreBits;
   if (s.candidates > 0) return draw_among_largest(model, logits, s, position, shift);
-  int best = 0;
-  int64_t best_score = INT64_MIN;
-  for (int first = 0; first < vocab; first += 4) {
-    const Words words = philox(static_cast<uint32_t>(first / 4), position, s.seed);
-    for (int i = first; i < std::min(first + 4, vocab); ++i) {
-      const int64_t score =
-          rescale(logits[i] * s.inverse_temperature, shift) + gumbel(model, words.word[i - first]);
-      if (score > best_score) {
-        best_score = score;
-        best = i;
-      }
-    }
-  }
-  return best;
+  return draw_with_noise(model, logits, s, position, shift);
 }
 
 }  // namespace hardcast

@@ -15,6 +15,13 @@ struct SamplerSettings {
   uint64_t seed = 0;
 };
 
+// One row of logits and what its next token is drawn with.
+struct Draw {
+  const int32_t* logits;
+  SamplerSettings settings;
+  uint64_t position;
+};
+
 // logits: int32[vocab_size]; position: of the token to come.
 int sample(const Model& model, const int32_t* logits, const SamplerSettings& settings,
            uint64_t position);
