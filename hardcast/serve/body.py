@@ -1,0 +1,84 @@
+"""A request's body, read up to a limit and checked: whatever is wrong in it is a 400 or 413."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from hardcast.serve.errors import ApiError, bad_request, too_large
+
+MOST_BYTES = 16 << 20  # some four million tokens
+SHOWN = 200  # letters of a refused value that an error repeats
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to answer."""
+
+
+async def read(request: Request, model: type[Model]) -> Model:
+    """The body as `model`. Raises ApiError 400, 413 or 415, or ClientGone."""
+    # Only this type: a page of another site may send text/plain or a form to a server on this
+    # machine without asking, but not this.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "send the header Content-Type: application/json", "unsupported_media")
+    if _stated_length(request) > MOST_BYTES:
+        raise too_large(MOST_BYTES)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                raise too_large(MOST_BYTES)
+    except ClientDisconnect:
+        raise ClientGone from None
+    return parse(bytes(body), model)
+
+
+def parse(body: bytes, model: type[Model]) -> Model:
+    """JSON bytes as `model`. Raises ApiError 400 naming the first field that is wrong."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_context=False)) from None
+
+
+def _stated_length(request: Request) -> int:
+    text = request.headers.get("content-length", "0")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def _refusal(found: list[Any]) -> ApiError:
+    # Of a union every member complains; the one that came furthest into the value says most.
+    worst = max(found, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
+    where = _field(worst["loc"])
+    if worst["type"] == "json_invalid":
+        return bad_request(f"the body is not valid JSON: {worst['msg'][:SHOWN]}")
+    if worst["type"] == "extra_forbidden":
+        return bad_request(f"unrecognized request argument: {where}", where, "unknown_parameter")
+    reason = worst["msg"].removeprefix("Value error, ")
+    code = "missing_required_parameter" if worst["type"] == "missing" else "invalid_value"
+    value = "" if worst["type"] == "missing" or not where else f"; found {_shown(worst['input'])}"
+    return bad_request(f"{where}: {reason}{value}" if where else reason, where or None, code)
+
+
+def _field(location: tuple[Any, ...]) -> str:
+    """messages[0].content out of pydantic's path, without the names of a union's members."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.isidentifier() and part not in ("str", "int", "float", "bool"):
+            text += f".{part}" if text else part
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value if not isinstance(value, str) else value[:SHOWN])
+    clipped = text if len(text) <= SHOWN else text[:SHOWN] + "..."
+    # A lone surrogate could not be sent back as UTF-8.
+    return clipped.encode("utf-8", "backslashreplace").decode()
