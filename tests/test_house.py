@@ -24,8 +24,8 @@ DOCS = ROOT / "docs"
 # A room imports only rooms to its left; everything may import errors and cores.
 ORDER = (
     "errors cores toolchain technology numerics checkpoint tokenizer program models image quantize "
-    "golden engine chip rtl economics explore evaluate generate flow report serve console commands cli "
-    "__main__"
+    "golden engine chip rtl economics explore evaluate generate flow report serve console commands "
+    "cli __main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
 STRANGERS = [{"golden", "engine"}, {"golden", "rtl"}, {"engine", "rtl"}]

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardcast.commands._keys import add_keys_file, needs_serve_extra
 from hardcast.commands._parameters import whole
@@ -27,6 +28,9 @@ from hardcast.cores import usable_cores
 from hardcast.engine import Engine
 from hardcast.errors import HardcastError
 from hardcast.image import Image, open_image
+
+if TYPE_CHECKING:
+    from hardcast.serve.server import Options
 
 HOST, PORT = "127.0.0.1", 8000
 MAX_RUNNING, QUEUE, DRAIN_SECONDS = 64, 256, 30
@@ -50,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="processes behind the port, each with its own --threads (default: 1)",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run the processes as replicas on a Ray cluster: auto, local, or its address",
     )
     parser.add_argument(
         "--max-running",
@@ -93,6 +102,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     image = open_image(args.image)
     threads = args.threads or max(usable_cores() // args.workers, 1)
+    if args.ray is not None:
+        return run_on_ray(image, threads, args, console)
 
     def load() -> Engine:
         return Engine(image, threads, args.path, args.kv_positions)
@@ -106,37 +117,68 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             from hardcast.serve.workers import shared_metrics
 
             stack.enter_context(shared_metrics())
-        with needs_serve_extra():
-            from hardcast.serve import server
-        keys = keys_file(args, server.is_loopback(args.host), console)
-        options = server.Options(
-            name=args.name or name_of(image),
-            max_running=args.max_running,
-            queue=args.queue,
-            keys=keys,
-            local_only=keys is None and not args.no_keys,
-            access_log=args.access_log,
-            drain_seconds=args.drain,
-        )
+        options = options_of(args, image, console)
+        from hardcast.serve import server
+
         listening = stack.enter_context(server.bind(args.host, args.port))
-        url = server.url_of(args.host, listening)
+        url = url_of(args.host, listening.getsockname()[1])
         tokenizer = tokenizer_of(image)
         loaded = None if engine is None else engine.result()
-
-        def ready() -> None:
-            console.error(f"{options.name} at {url}/v1 and {url}/ (API: {url}/docs)")
 
         def serve(ready: Callable[[], None]) -> None:
             server.run(image, tokenizer, loaded or load(), listening, options, ready)
 
         if args.workers == 1:
-            serve(ready)
+            serve(lambda: say_ready(console, options.name, url))
         else:
             from hardcast.serve.workers import Workers
 
-            ready()
+            say_ready(console, options.name, url)
             Workers(args.workers, lambda: serve(lambda: None), args.drain).run()
     return {"url": url, "model": options.name, "digest": image.digest}
+
+
+def run_on_ray(
+    image: Image, threads: int, args: argparse.Namespace, console: Console
+) -> dict[str, Any]:
+    """The same on a Ray cluster: --workers replicas of --threads each."""
+    options = options_of(args, image, console)
+    from hardcast.serve import on_ray
+
+    if args.port == 0:
+        raise HardcastError("--ray needs a port of its own: give --port N above 0")
+    place = image.path.resolve()
+    replicas = on_ray.Replicas(place, args.workers, threads, args.path, args.kv_positions)
+    url = url_of(args.host, args.port)
+    ready = functools.partial(say_ready, console, options.name, url)
+    on_ray.run(replicas, options, args.ray, args.host, args.port, ready)
+    return {"url": url, "model": options.name, "digest": image.digest}
+
+
+def options_of(args: argparse.Namespace, image: Image, console: Console) -> Options:
+    """What a server is told. Raises HardcastError for what is unsafe or not installed."""
+    with needs_serve_extra():
+        from hardcast.serve import server
+    keys = keys_file(args, server.is_loopback(args.host), console)
+    return server.Options(
+        name=args.name or name_of(image),
+        max_running=args.max_running,
+        queue=args.queue,
+        keys=keys,
+        local_only=keys is None and not args.no_keys,
+        access_log=args.access_log,
+        drain_seconds=args.drain,
+    )
+
+
+def url_of(host: str, port: int) -> str:
+    """What a client on this machine calls the server by."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def say_ready(console: Console, name: str, url: str) -> None:
+    """One line for people, on stderr: stdout may be the access log."""
+    console.error(f"{name} at {url}/v1 and {url}/ (API: {url}/docs)")
 
 
 def keys_file(args: argparse.Namespace, loopback: bool, console: Console) -> Path | None:

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from hardcast.serve.errors import ApiError, bad_request, too_large
 
 MOST_BYTES = 16 << 20  # some four million tokens
+MOST_COMMAS = 1 << 19  # a bound on values: millions of small ones would hold up the event loop
 SHOWN = 200  # letters of a refused value that an error repeats
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,6 +42,12 @@ async def read(request: Request, model: type[Model]) -> Model:
 
 def parse(body: bytes, model: type[Model]) -> Model:
     """JSON bytes as `model`. Raises ApiError 400 naming the first field that is wrong."""
+    if body.count(b",") > MOST_COMMAS:
+        raise bad_request(
+            f"the body has more than {MOST_COMMAS} values or commas",
+            None,
+            "context_length_exceeded",
+        )
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -54,7 +61,7 @@ def _stated_length(request: Request) -> int:
 
 def _refusal(found: list[Any]) -> ApiError:
     # Of a union every member complains; the one that came furthest into the value says most.
-    worst = max(found, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
+    worst = max(found, key=_weight)
     where = _field(worst["loc"])
     if worst["type"] == "json_invalid":
         return bad_request(f"the body is not valid JSON: {worst['msg'][:SHOWN]}")
@@ -64,6 +71,14 @@ def _refusal(found: list[Any]) -> ApiError:
     code = "missing_required_parameter" if worst["type"] == "missing" else "invalid_value"
     value = "" if worst["type"] == "missing" or not where else f"; found {_shown(worst['input'])}"
     return bad_request(f"{where}: {reason}{value}" if where else reason, where or None, code)
+
+
+def _weight(error: Any) -> tuple[bool, int, bool]:
+    return (
+        error["type"] == "extra_forbidden",
+        len(error["loc"]),
+        not error["type"].endswith("_type"),
+    )
 
 
 def _field(location: tuple[Any, ...]) -> str:

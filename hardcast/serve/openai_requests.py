@@ -28,6 +28,7 @@ MOST_CHOICES = 16  # answers to one prompt
 MOST_STOPS = 16
 MOST_PROMPTS = 64  # of one /v1/completions request
 MOST_TOKENS = 1 << 24
+MOST_IDS = 1 << 19  # token ids of a prompt
 
 Number = StrictFloat | StrictInt
 Penalty = Annotated[Number, Field(ge=-MOST_PENALTY, le=MOST_PENALTY)]
@@ -223,7 +224,7 @@ class ChatRequest(Sampling):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
-TokenIds = Annotated[list[Whole], Field(min_length=1)]
+TokenIds = Annotated[list[StrictInt], Field(min_length=1, max_length=MOST_IDS)]
 Prompt = (
     StrictStr
     | TokenIds
@@ -280,7 +281,7 @@ class DetokenizeRequest(Strict):
     """POST /detokenize."""
 
     model: StrictStr | None = None
-    tokens: list[Whole]
+    tokens: Annotated[list[StrictInt], Field(max_length=MOST_IDS)]
 
 
 class AccessRequest(Strict):

@@ -80,23 +80,12 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(str(entry[4][0])).is_loopback for entry in found)
 
 
-def url_of(host: str, listening: socket.socket) -> str:
-    """What a client on this machine calls the server by."""
-    port = listening.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def make(
+    image: Image, tokenizer: Tokenizer, engine: Engine, options: Options
+) -> tuple[Gate, Service]:
+    """The application, behind its gate, and what it serves; its scheduler is still to be started.
 
-
-def run(
-    image: Image,
-    tokenizer: Tokenizer,
-    engine: Engine,
-    listening: socket.socket,
-    options: Options,
-    ready: Callable[[], None],
-) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what runs. One process.
-
-    ready: called once requests are answered. Raises HardcastError for files that cannot be used.
+    Raises HardcastError for files that cannot be used.
     """
     accounts = Accounts(KeyStore(options.keys)) if options.keys is not None else None
     access_log = AccessLog(options.access_log) if options.access_log is not None else None
@@ -112,7 +101,22 @@ def run(
     service = Service(
         image, tokenizer, scheduler, metrics, Silicon(image), accounts, name=options.name
     )
-    gate = Gate(make_app(service), metrics, accounts, options.local_only, access_log)
+    return Gate(make_app(service), metrics, accounts, options.local_only, access_log), service
+
+
+def run(
+    image: Image,
+    tokenizer: Tokenizer,
+    engine: Engine,
+    listening: socket.socket,
+    options: Options,
+    ready: Callable[[], None],
+) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what runs. One process.
+
+    ready: called once requests are answered. Raises HardcastError for files that cannot be used.
+    """
+    gate, service = make(image, tokenizer, engine, options)
     config = uvicorn.Config(
         gate,
         http="h11",  # bounds the size of headers

@@ -1,0 +1,85 @@
+"""`hardcast serve` as a verb: what it refuses in one line, what it says, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardcast import cli
+from hardcast.serve.gate import is_local
+from hardcast.serve.server import is_loopback
+from tests.serve.served import server
+
+
+def failed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_what_cannot_be_served_is_one_line(
+    tiny_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "not a chip image" in failed(["serve", str(tmp_path)], capsys)
+    image = str(tiny_image)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port {port}" in failed(["serve", image, "--port", port], capsys)
+    for options in (
+        ["--port", "65536"],
+        ["--workers", "0"],
+        ["--kv-positions", "1"],
+        ["--path", "none"],
+        ["--keys", "--no-keys"],
+        ["--host", "no.such.host.invalid", "--no-keys"],
+        ["--access-log", str(tmp_path / "no" / "folder"), "--port", "0"],
+    ):
+        failed(["serve", image, *options], capsys)
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
+def test_without_the_extra_one_line_says_what_to_install(package: str, tiny_image: Path) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"from hardcast import cli; sys.exit(cli.main(['serve', {str(tiny_image)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'hardcast[serve]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_ends_it_well(number: int, tiny_image: Path) -> None:
+    with server(tiny_image, "--threads", "1") as running:
+        assert running.stop(number) == 0
+        assert running.lines == [line for line in running.lines if " at http://" in line]
+
+
+def test_what_is_this_machine() -> None:
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("localhost")
+    assert is_loopback("::1")
+    for beyond in ("0.0.0.0", "::", "", "192.0.2.1", "no.such.host.invalid"):
+        assert not is_loopback(beyond)
+
+
+def test_which_host_names_are_local() -> None:
+    for host in ("localhost", "LOCALHOST:80", "a.localhost", "127.0.0.1:8", "[::1]:80", "[::1]"):
+        assert is_local(host)
+    for host in (
+        "evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.evil.example",
+        "[::1",
+        "a",
+    ):
+        assert not is_local(host)
