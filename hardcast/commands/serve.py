@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from hardcast.serve.server import Options
 
 HOST, PORT = "127.0.0.1", 8000
+LEAST_POSITIONS = 64  # a page of the engine's
+KV_SHARE = 0.25  # of the machine's memory, for keys and values
 MAX_RUNNING, QUEUE, DRAIN_SECONDS = 64, 256, 30
 
 
@@ -76,9 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kv-positions",
-        type=whole(64),
+        type=whole(LEAST_POSITIONS),
         metavar="N",
-        help="positions that a process holds for all answers together (default: no bound)",
+        help="positions that a process holds for all answers together (default: what fits a "
+        f"{KV_SHARE:.0%} share of this machine's memory, divided by --workers)",
     )
     parser.add_argument(
         "--drain",
@@ -105,8 +109,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.ray is not None:
         return run_on_ray(image, threads, args, console)
 
+    positions = args.kv_positions or fitting_positions(image, args.workers)
+
     def load() -> Engine:
-        return Engine(image, threads, args.path, args.kv_positions)
+        return Engine(image, threads, args.path, positions)
 
     with contextlib.ExitStack() as stack:
         # The weights are packed while the other core imports what a server needs.
@@ -136,6 +142,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             say_ready(console, options.name, url)
             Workers(args.workers, lambda: serve(lambda: None), args.drain).run()
     return {"url": url, "model": options.name, "digest": image.digest}
+
+
+def fitting_positions(image: Image, workers: int) -> int:
+    """Positions whose keys and values fit a worker's share of memory, a whole page at the least."""
+    shape = image.program.shape
+    heads = shape.num_hidden_layers * shape.num_key_value_heads
+    position_bytes = heads * 2 * (shape.head_dim + 1)  # codes, and an exponent a head
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(int(memory * KV_SHARE / workers) // position_bytes, LEAST_POSITIONS)
 
 
 def run_on_ray(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from hardcast import cli
+from hardcast.commands import serve
+from hardcast.image import open_image
 from hardcast.serve.gate import is_local
 from hardcast.serve.server import is_loopback
 from tests.serve.served import server
@@ -83,3 +86,13 @@ def test_which_host_names_are_local() -> None:
         "a",
     ):
         assert not is_local(host)
+
+
+def test_memory_for_keys_and_values_has_a_bound_by_itself(tiny_image: Path) -> None:
+    image = open_image(tiny_image)
+    one, four = (serve.fitting_positions(image, workers) for workers in (1, 4))
+    assert 64 <= four <= one
+    shape = image.program.shape
+    heads = shape.num_hidden_layers * shape.num_key_value_heads
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0.24 < one * heads * 2 * (shape.head_dim + 1) / whole <= 0.25

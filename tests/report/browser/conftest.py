@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chromium import chromium
 from tests.report import pages
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium: the system's, else playwright's own."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: the extra `browser`"
-    )
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    with sync_api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = found or (own if Path(own).is_file() else None)
-        if path is None:
-            pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} on PATH, nor playwright's")
-        # The pages are our own and offline; root, as in containers, has no sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    """Chromium, of one module's tests."""
+    yield from chromium()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,30 +9,17 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import chromium
 from tests.serve import served
 from tests.serve.browser.tab import Tab
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CONTEXT = 8192  # long enough for an answer to be stopped while it runs
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium: the system's, else playwright's own."""
-    # Here, not above: a conftest that skips itself ends a run that names this folder.
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: pip install playwright"
-    )
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    with sync_api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = found or (own if Path(own).is_file() else None)
-        if path is None:
-            pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} on PATH, nor playwright's")
-        # The pages are our own and from this machine; root, as in containers, has no sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    """Chromium, of one module's tests."""
+    yield from chromium()
 
 
 @pytest.fixture(scope="session")
