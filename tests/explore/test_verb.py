@@ -193,6 +193,11 @@ def test_a_journal_of_another_space(
     assert "the journal of a search with another space" in line
 
 
+def heed_ctrl_c() -> None:
+    """A test run in the background of a script inherits SIGINT ignored, and so would the search."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 LONG = ["llama-3.1-8b", "--points", "1500", "--jobs", "2"]
 
 
@@ -204,6 +209,7 @@ def begun(file: Path, points: int) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
     while not file.exists() or file.read_bytes().count(b"\n") < points:
         assert process.poll() is None, process.communicate()
@@ -269,6 +275,7 @@ def test_ctrl_c_while_the_processes_begin() -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout is not None and "points of a space" in process.stdout.readline()
     time.sleep(0.15)
@@ -286,7 +293,9 @@ def test_ctrl_c_without_a_journal() -> None:
         "explore.search = stop\n"
         "sys.exit(cli.main(['explore', 'smollm2-135m']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=heed_ctrl_c
+    )
     assert done.returncode == 130
     assert done.stderr == (
         "hardcast: interrupted; nothing is kept; with --journal FILE it could go on\n"

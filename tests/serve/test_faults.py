@@ -271,6 +271,7 @@ def test_the_access_log(tiny_image: Path, tmp_path: Path) -> None:
         body = chat("a secret", max_tokens=3)
         request = httpx.post(running.url + CHAT, json=body).headers["x-request-id"]
         httpx.get(running.url + "/v1/nothing")
+        assert running.stop() == 0  # a line is written after its reply: the drain waits for it
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     (asked,) = [line for line in lines if line["request"] == request]
     assert (asked["status"], asked["completion_tokens"]) == (200, 3)

@@ -33,7 +33,7 @@ def test_an_answer_is_the_apis(open_tab: Open, long_server: served.Server) -> No
     assert answer["tokens"] == reply["usage"]["completion_tokens"]
     assert answer["prompt"] == reply["usage"]["prompt_tokens"]
     meta = tab.page.inner_text(".turn.answer .meta")
-    assert re.match(r"\d+ tokens? · [\d.,]+ tokens/s · first after [\d.]+ .s · seed \d+", meta)
+    assert re.match(r"\d+ tokens? · [\d.,]+ tokens/s · first after [\d.]+ m?s · seed \d+", meta)
     used = answer["tokens"] + answer["prompt"]
     assert tab.page.inner_text("#context") == f"{used:,} of 8,192 tokens"
     assert "tokens/s" in tab.page.inner_text("#rate")
