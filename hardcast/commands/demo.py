@@ -161,6 +161,8 @@ Try next:
      (the specification itself: the same tokens, a few each second)
   {hardcast} bench {path}
   {hardcast} compare llama-3.1-8b
+  {hardcast} serve {path}
+     (an API and a chat page; needs the extra: pip install 'hardcast[serve]')
   {hardcast} models"""
 
 
