@@ -12,24 +12,13 @@ from hardcast.chip.estimate import chip_assumptions
 from hardcast.chip.fit import fit
 from hardcast.chip.parameters import Preset, get_preset, preset_names
 from hardcast.chip.subject import Subject, open_subject, preset_for
+from hardcast.commands._chip import OVERRIDES
 from hardcast.commands._parameters import whole
 from hardcast.errors import HardcastError
 from hardcast.technology.assumptions import Assumptions
 from hardcast.technology.node import node_names
 
 DEFAULT_NODE = "n6"
-# Options that replace one parameter of the preset: name, what.
-OVERRIDES = {
-    "bits": "bits of a code in one plane (default: what the model's codes need)",
-    "columns": "inputs a lane multiplies a cycle",
-    "slices": "columns of tiles",
-    "tile-rows": "rows of tiles, and lanes of the spine",
-    "users": "tokens that one ROM read serves",
-    "positions": "KV positions that attention reads a cycle",
-    "broadcast-stages": "registers between the slice buffers and the tiles",
-    "gather-stages": "registers between the adder tree and the spine",
-    "context": "positions of the KV memory",
-}
 
 
 def add_cast(parser: argparse.ArgumentParser, overrides: bool = True) -> None:

@@ -11,7 +11,7 @@ from hardcast.image import Image
 
 # Options that replace one parameter of the preset: name, what.
 OVERRIDES = {
-    "bits": "bits of a code in one plane (default: the image's)",
+    "bits": "bits of a code in one plane (default: what the codes need)",
     "columns": "inputs a lane multiplies a cycle",
     "slices": "columns of tiles",
     "tile-rows": "rows of tiles, and lanes of the spine",

@@ -19,7 +19,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hardcast.commands._cast import DEFAULT_NODE, OVERRIDES, add_cast, cast_of, check_position
+from hardcast.commands._cast import DEFAULT_NODE, add_cast, cast_of, check_position
+from hardcast.commands._chip import OVERRIDES
 from hardcast.commands._parameters import positive, whole
 from hardcast.console import Console, amount
 from hardcast.economics.cost_figures import cost_figures
