@@ -28,7 +28,7 @@ from hardcast import __version__
 from hardcast.checkpoint import locate
 from hardcast.cli import Parser
 from hardcast.commands._parameters import whole
-from hardcast.commands.bench import prefill_tokens_s, spread_tokens
+from hardcast.commands.talk.bench import prefill_tokens_s, spread_tokens
 from hardcast.console import Console, table
 from hardcast.engine import Engine
 from hardcast.errors import HardcastError

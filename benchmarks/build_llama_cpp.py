@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from hardcast.checkpoint import cache_folder
+from hardcast.cache import cache_folder
 from hardcast.console import Bars
 from hardcast.errors import HardcastError
 

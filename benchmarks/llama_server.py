@@ -18,7 +18,7 @@ from build_llama_cpp import (
     unpack_llama_cpp,
 )
 
-from hardcast.checkpoint import cache_folder
+from hardcast.cache import cache_folder
 from hardcast.console import Bars
 from hardcast.errors import HardcastError
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from hardcast import models
 from hardcast.checkpoint import open_checkpoint
-from hardcast.commands.eval import read_text
+from hardcast.commands.talk.eval import read_text
 from hardcast.evaluate.perplexity import cut, log_softmax
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.float_forward import FloatModel

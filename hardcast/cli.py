@@ -14,6 +14,7 @@ import importlib
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,14 +44,20 @@ class Parser(argparse.ArgumentParser):
         raise HardcastError(f"{message} (see {self.prog} --help)")
 
 
+@cache
+def _files() -> dict[str, Path]:
+    """Every verb's file: those in the folders of commands/ whose names begin with a letter."""
+    return {path.stem: path for path in COMMANDS.glob("*/[a-z]*.py")}
+
+
 def verbs() -> list[str]:
-    """Names of all verbs: the files in commands/."""
-    return sorted(path.stem for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
+    """Names of all verbs."""
+    return sorted(_files())
 
 
 def docstring(verb: str) -> str:
     """A verb's docstring, read without importing the verb and all that it needs."""
-    return ast.get_docstring(ast.parse((COMMANDS / f"{verb}.py").read_text("utf-8"))) or ""
+    return ast.get_docstring(ast.parse(_files()[verb].read_text("utf-8"))) or ""
 
 
 def overview() -> str:
@@ -91,7 +98,7 @@ def dispatch(argv: list[str]) -> int:
         near = difflib.get_close_matches(verb, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         raise HardcastError(f"no verb {verb!r}; {hint}")
-    module = importlib.import_module(f"hardcast.commands.{verb}")
+    module = importlib.import_module(f"hardcast.commands.{_files()[verb].parent.name}.{verb}")
     args = parser(verb, module).parse_args(argv[1:])
     console = Console(as_json=args.json)
     values = module.run(args, console)

@@ -10,11 +10,12 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from hardcast import cli, models
+from hardcast import cli, flow, models
 from hardcast.program.step import KINDS
 
 ROOT = Path(__file__).parent.parent
@@ -23,17 +24,31 @@ DOCS = ROOT / "docs"
 
 # A room imports only rooms to its left; everything may import errors and cores.
 ORDER = (
-    "errors cores toolchain technology numerics checkpoint tokenizer program models image quantize "
-    "golden engine chip rtl economics explore evaluate generate flow report serve console commands "
-    "cli __main__"
+    "errors cores cache toolchain technology numerics checkpoint tokenizer program models image "
+    "quantize golden engine chip rtl simulate cells synthesis formal economics explore evaluate "
+    "generate flow report serve console commands cli __main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
-STRANGERS = [{"golden", "engine"}, {"golden", "rtl"}, {"engine", "rtl"}]
+SILICON = ("rtl", "simulate", "cells", "synthesis", "formal")
+STRANGERS = [
+    {"golden", "engine"},
+    *({executor, room} for executor in ("golden", "engine") for room in SILICON),
+    {"simulate", "cells"},
+    {"simulate", "formal"},
+]
+# Cell libraries and netlists are everybody's: no word of language models there.
+CELLS_MAY_IMPORT = {"cells", "errors", "cores", "cache", "toolchain"}
+# The same inside serve/: its folders and files, from left to right.
+SERVE_ORDER = (
+    "errors scheduling access page http openai pages app server workers on_ray __init__"
+).split()
 INTEGERS_ONLY = ("image", "golden", "engine")
 # Rooms that meet the names which checkpoints use for themselves.
 KNOWS_ARCHITECTURES = ("models", "checkpoint", "tokenizer")
 
-LONGEST_FILE = 400
+LONGEST_FILE = 400  # lines
+LONGEST_FOLDER = 20  # files of code
+CODE = (".py", ".c", ".h", ".cpp", ".hpp", ".sv", ".js")
 
 
 def room(path: Path) -> str:
@@ -55,9 +70,9 @@ def place(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
 
 
-def imported_rooms(path: Path) -> list[tuple[ast.AST, str]]:
-    """Every room that a file imports, wherever the import stands."""
-    found: list[tuple[ast.AST, str]] = []
+def imports(path: Path) -> list[tuple[ast.AST, list[str]]]:
+    """Every name of the package that a file imports, in parts, wherever the import stands."""
+    found: list[tuple[ast.AST, list[str]]] = []
     package = ["hardcast", *path.relative_to(PACKAGE).parent.parts]
     for node in ast.walk(tree(path)):
         names: list[str] = []
@@ -70,8 +85,13 @@ def imported_rooms(path: Path) -> list[tuple[ast.AST, str]]:
         for name in names:
             parts = name.split(".")
             if parts[0] == "hardcast" and len(parts) > 1 and parts[1] != "__version__":
-                found.append((node, parts[1]))
+                found.append((node, parts[1:]))
     return found
+
+
+def imported_rooms(path: Path) -> list[tuple[ast.AST, str]]:
+    """Every room that a file imports."""
+    return [(node, parts[0]) for node, parts in imports(path)]
 
 
 def code_strings(path: Path) -> list[ast.Constant]:
@@ -120,6 +140,44 @@ def test_a_room_imports_only_rooms_to_its_left() -> None:
             ):
                 wrong.append(f"{place(path, node)}: {here} imports {there}")
     assert wrong == []
+
+
+def test_cells_know_nothing_of_language_models() -> None:
+    assert sources("cells")
+    found = {there for path in sources("cells") for _, there in imported_rooms(path)}
+    assert found <= CELLS_MAY_IMPORT
+
+
+def test_serve_imports_from_left_to_right() -> None:
+    """Its folders are rooms of their own; a file of serve/ itself counts by its name."""
+    inside = PACKAGE / "serve"
+    wrong = []
+    for path in sources("serve"):
+        here = path.relative_to(inside).parts[0].removesuffix(".py")
+        for node, parts in imports(path):
+            if parts[0] != "serve" or parts[1] == here:
+                continue
+            if SERVE_ORDER.index(parts[1]) > SERVE_ORDER.index(here):
+                wrong.append(f"{place(path, node)}: {here} imports {parts[1]}")
+    assert wrong == []
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Directly or round a circle, in a function or for types alone. An __init__ only gathers."""
+    files = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sources()
+        if path.name != "__init__.py"
+    }
+    after: dict[str, set[str]] = {name: set() for name in files}
+    for name, path in files.items():
+        for _, parts in imports(path):
+            ends = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+            after[name] |= {next((end for end in ends if end in files), name)} - {name}
+    while free := [name for name, needs in after.items() if not needs & set(after)]:
+        for name in free:
+            del after[name]
+    assert after == {}, "these import one another, or wait for such"
 
 
 def test_the_import_scan_sees_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +304,14 @@ def test_every_room_has_a_page() -> None:
     assert (DOCS / "image_format.md").is_file()
 
 
+def test_the_picture_of_the_house_has_every_room_and_pass() -> None:
+    page = (DOCS / "README.md").read_text("utf-8")
+    picture = page[page.index("## The house") : page.index("A weight's way")]
+    words = set(re.findall(r"\w+", picture))
+    assert {room(path) for path in sources() if path.parent != PACKAGE} - words == set()
+    assert set(flow.PASSES) - words == set()
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     wrong = []
     for page in project_files():
@@ -261,8 +327,13 @@ def test_every_module_says_what_it_is() -> None:
     assert [str(p.relative_to(ROOT)) for p in sources() if not ast.get_docstring(tree(p))] == []
 
 
+def test_no_folder_holds_too_many_trades() -> None:
+    count = Counter(path.parent for path in project_files() if path.suffix in CODE)
+    assert {str(f.relative_to(ROOT)): n for f, n in count.items() if n > LONGEST_FOLDER} == {}
+
+
 def test_no_file_grows_out_of_one_thing() -> None:
-    code = {".py", ".c", ".h", ".cpp", ".hpp"}
+    code = set(CODE) - {".sv", ".js"}
     long = {
         str(path.relative_to(ROOT)): lines
         for path in project_files()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hardcast.checkpoint.base import Checkpoint, Grid
 from hardcast.checkpoint.config import FAMILIES, ModelConfig
-from hardcast.checkpoint.fetch import Progress, cache_folder, cached, fetch, locate, packaged_models
+from hardcast.checkpoint.fetch import Progress, cached, fetch, locate, packaged_models
 from hardcast.errors import HardcastError
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Grid",
     "ModelConfig",
     "Progress",
-    "cache_folder",
     "cached",
     "fetch",
     "locate",

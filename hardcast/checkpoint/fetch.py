@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import platformdirs
-
+from hardcast.cache import CACHE_VARIABLE, cache_folder
 from hardcast.checkpoint.base import sha256_file
 from hardcast.checkpoint.hub import fetch_from_hub, is_hub_id
 from hardcast.errors import HardcastError
@@ -29,7 +28,6 @@ from hardcast.errors import HardcastError
 Progress = Callable[[str, int, int | None], None]
 """progress(description, done, total): bytes so far and in all, total None where not known."""
 
-CACHE_VARIABLE = "HARDCAST_CACHE"
 DOWNLOAD_LIMIT_S = 1800.0
 PIECE_BYTES = 1 << 20
 POLL_S = 0.2
@@ -55,11 +53,6 @@ def packaged_models() -> dict[str, PackagedModel]:
     """Models known by name, from packaged.toml."""
     text = (Path(__file__).parent / "packaged.toml").read_text("utf-8")
     return {name: PackagedModel(name, **fields) for name, fields in tomllib.loads(text).items()}
-
-
-def cache_folder() -> Path:
-    """Where fetched models are kept: $HARDCAST_CACHE, or the user's cache folder of the system."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("hardcast"))
 
 
 def cached(name: str) -> Path | None:

@@ -28,6 +28,7 @@ from hardcast.image import Image
 from hardcast.image.matrix import unpack_codes
 from hardcast.program import step as kinds
 from hardcast.rtl.assemble import Places, assemble
+from hardcast.rtl.modules import modules
 from hardcast.rtl.package import Contents, package
 from hardcast.rtl.tables import tables_package
 from hardcast.rtl.tiles import tile_words
@@ -212,15 +213,11 @@ def emit(design: Design, folder: Path, progress: Progress | None = None) -> dict
 
 def source_texts(design: Design) -> dict[str, str]:
     """Every .sv file by name, packages first."""
-    texts = {
+    packages = {
         "hc_tables_pkg.sv": tables_package(),
         "hardcast_pkg.sv": package(design.geometry, design.contents),
     }
-    modules = resources.files(__package__).joinpath("sv")
-    for file in sorted(modules.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".sv"):
-            texts[file.name] = file.read_text("utf-8")
-    return texts
+    return {**packages, **modules()}
 
 
 def write_sources(design: Design, folder: Path) -> list[str]:

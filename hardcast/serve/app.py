@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hardcast.serve import endpoints, openapi, pages
+from hardcast.serve import pages
 from hardcast.serve.errors import ApiError
-from hardcast.serve.openai_chat import create_chat_completion
-from hardcast.serve.openai_completions import create_completion
-from hardcast.serve.service import Service
+from hardcast.serve.openai import endpoints, openapi
+from hardcast.serve.openai.chat import create_chat_completion
+from hardcast.serve.openai.completions import create_completion
+from hardcast.serve.openai.service import Service
 
 ROUTES = [
     Route("/v1/chat/completions", create_chat_completion, methods=["POST"]),

@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hardcast.serve import body, facts, markdown
-from hardcast.serve.accounts import Accounts
-from hardcast.serve.openai_requests import Strict
+from hardcast.serve.access.accounts import Accounts
+from hardcast.serve.http import body
+from hardcast.serve.openai.requests import Strict
+from hardcast.serve.page import facts, markdown
 
 FOLDER = Path(__file__).parent / "page"
 TYPES = {

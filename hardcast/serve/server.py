@@ -21,15 +21,15 @@ import uvicorn
 from hardcast.engine import Engine
 from hardcast.errors import HardcastError
 from hardcast.image import Image
-from hardcast.serve.access_log import AccessLog
-from hardcast.serve.accounts import Accounts
+from hardcast.serve.access.accounts import Accounts
+from hardcast.serve.access.keys import KeyStore
 from hardcast.serve.app import make_app
-from hardcast.serve.gate import Gate
-from hardcast.serve.keys import KeyStore
-from hardcast.serve.metrics import Metrics
-from hardcast.serve.scheduler import Scheduler
-from hardcast.serve.service import Service
-from hardcast.serve.silicon import Silicon
+from hardcast.serve.http.access_log import AccessLog
+from hardcast.serve.http.gate import Gate
+from hardcast.serve.http.metrics import Metrics
+from hardcast.serve.openai.service import Service
+from hardcast.serve.page.silicon import Silicon
+from hardcast.serve.scheduling.scheduler import Scheduler
 from hardcast.tokenizer import Tokenizer
 
 log = logging.getLogger("hardcast.serve")

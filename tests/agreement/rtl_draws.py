@@ -15,8 +15,8 @@ from hardcast.golden import Golden
 from hardcast.image import Image
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
-from hardcast.rtl.session import LINT, RtlChip, simulated
-from hardcast.rtl.verilate import Options
+from hardcast.simulate.session import LINT, RtlChip, simulated
+from hardcast.simulate.verilate import Options
 from tests.random_image import FORMS, Form, config, write_random_image
 
 FAST = Options(optimisation=1, arguments=LINT)

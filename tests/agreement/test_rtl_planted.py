@@ -11,8 +11,8 @@ from hardcast.chip.parameters import Chip
 from hardcast.errors import HardcastError
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
-from hardcast.rtl.session import RtlChip
-from hardcast.rtl.verilate import verilate
+from hardcast.simulate.session import RtlChip
+from hardcast.simulate.verilate import verilate
 from tests.agreement.rtl_draws import FAST, Case, compare, design
 from tests.random_image import FORMS
 

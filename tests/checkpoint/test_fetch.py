@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from hardcast.cache import cache_folder
 from hardcast.checkpoint import open_checkpoint, packaged_models
-from hardcast.checkpoint.fetch import PackagedModel, cache_folder, cached, fetch, locate
+from hardcast.checkpoint.fetch import PackagedModel, cached, fetch, locate
 from hardcast.checkpoint.hub import is_hub_id
 from hardcast.errors import HardcastError
 from tests import real_model, tiny

@@ -23,7 +23,7 @@ from hardcast.chip.blocks import (
 from hardcast.chip.design import Design
 from hardcast.chip.subject import Form
 from hardcast.program import step as kinds
-from hardcast.rtl.blocks import BLOCKS
+from hardcast.synthesis.blocks import BLOCKS
 from tests.chip.drawn import designs, hc1, subject_of
 from tests.random_image import config
 

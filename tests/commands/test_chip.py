@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hardcast import cli
-from hardcast.commands.chip import HEADLINES
+from hardcast.commands.silicon.chip import HEADLINES
 from tests import tiny
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hardcast import cli
-from hardcast.commands import chat
-from hardcast.commands._talk import tokenizer_of
+from hardcast.commands.talk import chat
+from hardcast.commands.talk._talk import tokenizer_of
 from hardcast.console import Console
 from hardcast.image import open_image
 from tests import tiny

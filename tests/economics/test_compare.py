@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardcast import cli
-from hardcast.commands import compare as verb
+from hardcast.commands.silicon import compare as verb
 from hardcast.economics import cells
 from hardcast.economics.cells import FACT, NONE, Cell, number, of_band, quotient, times
 from hardcast.economics.compare import COLUMNS, ChipFigures, Row, compare, truths

@@ -60,10 +60,12 @@ def test_aarch64_under_qemu(cpu: str, tmp_path: Path) -> None:
         pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user")
     flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}", "-c"]
     neon = tmp_path / "neon.o"
-    run(compiler, *flags, "-march=armv8.2-a+dotprod", "-o", neon, NATIVE / "kernels_neon.cpp")
-    names = ("activations", "dispatch", "kernels_portable", "memory", "packed_matrix")
+    kernels = NATIVE / "kernels"
+    run(compiler, *flags, "-march=armv8.2-a+dotprod", "-o", neon, kernels / "kernels_neon.cpp")
+    sources = [kernels / f"{name}.cpp" for name in ("dispatch", "kernels_portable")]
+    sources += [NATIVE / f"{name}.cpp" for name in ("activations", "memory", "packed_matrix")]
     objects = [neon]
-    for source in [*(NATIVE / f"{name}.cpp" for name in names), EMULATE / "agree.cpp"]:
+    for source in [*sources, EMULATE / "agree.cpp"]:
         objects.append(tmp_path / f"{source.stem}.o")
         run(compiler, *flags, "-o", objects[-1], source)
     program = tmp_path / "agree"

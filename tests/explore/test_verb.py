@@ -288,7 +288,8 @@ def test_ctrl_c_while_the_processes_begin() -> None:
 def test_ctrl_c_without_a_journal() -> None:
     """Interrupted before anything is done."""
     code = (
-        "import os, signal, sys; from hardcast import cli; from hardcast.commands import explore\n"
+        "import os, signal, sys; from hardcast import cli\n"
+        "from hardcast.commands.silicon import explore\n"
         "def stop(*_): os.kill(os.getpid(), signal.SIGINT)\n"
         "explore.search = stop\n"
         "sys.exit(cli.main(['explore', 'smollm2-135m']))"

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from hardcast.cli import parser
-from hardcast.commands import report
+from hardcast.commands.silicon import report
 from hardcast.report.page import Imprint, render
 from hardcast.report.study import Case
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from hardcast import toolchain
-from hardcast.rtl.blocks import LINEAR, Options
+from hardcast.rtl.modules import modules
 from hardcast.rtl.package import package
 from hardcast.rtl.tables import tables_package
+from hardcast.synthesis.blocks import LINEAR, Options
 
 LANES = 4
 Values = Mapping[str, Sequence[int]]
@@ -194,10 +194,7 @@ class Module:
         )
 
     def _compile(self, folder: Path) -> None:
-        texts: dict[str, str] = {}
-        for file in resources.files("hardcast.rtl").joinpath("sv").iterdir():
-            if file.name.endswith(".sv"):
-                texts[file.name] = file.read_text("utf-8")
+        texts = dict(modules())
         texts["hc_ram.sv"] = texts["hc_ram.sv"].replace("endmodule", POWER_UP)
         texts |= self.packages
         for name, text in translate(texts).items():
@@ -259,7 +256,7 @@ def constant(text: str, name: str) -> int:
 
 
 def source(module: str) -> str:
-    return resources.files("hardcast.rtl").joinpath("sv", f"{module}.sv").read_text("utf-8")
+    return modules()[f"{module}.sv"]
 
 
 def latency(module: str, words: str = r"[Ll]atency (\d+)") -> int:

@@ -13,7 +13,7 @@ from hardcast.chip.parameters import Chip
 from hardcast.golden import Golden
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
-from hardcast.rtl.verilate import Options, verilate
+from hardcast.simulate.verilate import Options, verilate
 from tests.random_image import config, write_random_image
 
 COCOTB = "needs cocotb: make setup EXTRAS=dev,rtl"

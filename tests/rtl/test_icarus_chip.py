@@ -15,7 +15,7 @@ import pytest
 from hardcast.chip.parameters import Chip
 from hardcast.golden import Golden
 from hardcast.rtl import emit
-from hardcast.rtl.session import ACTIVE, INDEX, LOGIT, POSITION, TOKEN, USER_BASE, USER_SIZE
+from hardcast.simulate.session import ACTIVE, INDEX, LOGIT, POSITION, TOKEN, USER_BASE, USER_SIZE
 from tests.random_image import Form, config, write_random_image
 from tests.rtl.icarus import Module
 

@@ -15,7 +15,7 @@ from hardcast.chip.sampler_cycles import sampler_cycles
 from hardcast.golden import sampler
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import tables
-from hardcast.rtl.verilate import Options, verilate
+from hardcast.simulate.verilate import Options, verilate
 
 SV = Path(tables.__file__).parent / "sv"
 MODULES = (
@@ -82,7 +82,7 @@ def compile_model(
     source = folder / driver  # the driver's C++ sees the parameters too
     macros = "".join(f"#define {name} {value}\n" for name, value in values)
     source.write_text(macros + (Path(__file__).parent / driver).read_text())
-    modules = [SV / f"{name}.sv" for name in MODULES]
+    modules = [next(SV.rglob(f"{name}.sv")) for name in MODULES]
     options = Options(optimisation=1, unknown="unique", parameters=values, arguments=("-Wall",))
     return verilate([package, *modules], top, (source,), options=options)
 

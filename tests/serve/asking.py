@@ -16,8 +16,8 @@ from hardcast.engine import Engine
 from hardcast.generate import Generator, Result
 from hardcast.image import Image, open_image
 from hardcast.numerics.sampling import SamplerSettings
-from hardcast.serve.request import Event, Finished, GenerationRequest, Token
-from hardcast.serve.stream import Stream
+from hardcast.serve.scheduling.request import Event, Finished, GenerationRequest, Token
+from hardcast.serve.scheduling.stream import Stream
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 from tests import tiny
 

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from hardcast.commands._talk import chat_ids, tokenizer_of
+from hardcast.commands.talk._talk import chat_ids, tokenizer_of
 from hardcast.engine import Engine
 from hardcast.generate import Generator, Result
 from hardcast.image import open_image
 from hardcast.numerics.sampling import SamplerSettings
-from hardcast.serve import openai_replies as replies
+from hardcast.serve.openai import replies
 from tests.serve.served import CONTEXT, Server, chat, events, metric, texts
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

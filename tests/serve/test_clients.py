@@ -211,7 +211,7 @@ def test_curl(tiny_server: Server, wanted: str) -> None:
 
 def test_a_key_through_a_client(tiny_image: Path, tmp_path: Path) -> None:
     openai = pytest.importorskip("openai", reason="the openai package is missing")
-    from hardcast.serve.keys import KeyStore
+    from hardcast.serve.access.keys import KeyStore
 
     path = tmp_path / "keys.sqlite3"
     store = KeyStore(path)

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from hardcast.serve import openai_replies as replies
-from hardcast.serve.keys import KeyStore
-from hardcast.serve.limits import Limits
+from hardcast.serve.access.keys import KeyStore
+from hardcast.serve.access.limits import Limits
+from hardcast.serve.openai import replies
 from tests.serve.served import CONTEXT, Server, build_image, chat, events, metric, server, wait_for
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

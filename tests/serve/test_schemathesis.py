@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hardcast.serve.openapi import document
+from hardcast.serve.openai.openapi import document
 from tests.serve.served import Server
 
 schemathesis = pytest.importorskip("schemathesis", reason="the schemathesis package is missing")

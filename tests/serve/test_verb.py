@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hardcast import cli
-from hardcast.commands import serve
+from hardcast.commands.talk import serve
 from hardcast.image import open_image
-from hardcast.serve.gate import is_local
+from hardcast.serve.http.gate import is_local
 from hardcast.serve.server import is_loopback
 from tests.serve.served import server
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hardcast.serve.keys import KeyStore
-from hardcast.serve.limits import Limits
+from hardcast.serve.access.keys import KeyStore
+from hardcast.serve.access.limits import Limits
 from tests.serve.served import Server, chat, metric, server, wait_for
 
 CHAT = "/v1/chat/completions"

@@ -4,10 +4,10 @@
 #include <atomic>
 #include <cstring>
 
-#include "elementwise.h"
+#include "steps/elementwise.h"
 #include "fixed.h"
-#include "matvec.h"
-#include "quantize.h"
+#include "steps/matvec.h"
+#include "steps/quantize.h"
 
 namespace hardcast {
 

@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "activations.h"
-#include "attention.h"
-#include "kv_cache.h"
+#include "steps/attention.h"
+#include "kv/kv_cache.h"
 #include "model.h"
-#include "norm.h"
+#include "steps/norm.h"
 #include "pool.h"
-#include "sampler.h"
+#include "steps/sampler.h"
 
 namespace hardcast {
 

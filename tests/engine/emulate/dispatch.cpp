@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "paths.h"
+#include "kernels/paths.h"
 
 namespace hardcast {
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hardcast.serve.keys import KeyStore
+from hardcast.serve.access.keys import KeyStore
 from tests.serve import served
 from tests.serve.browser.tab import Tab
 

@@ -1,7 +1,7 @@
 // The page that asks for access: checks the fields, sends them, says what came of it.
-import { byId, make } from "./dom.js";
-import { askForAccess, facts } from "./server.js";
-import { themeSwitch } from "./theme.js";
+import { byId, make } from "./common/dom.js";
+import { askForAccess, facts } from "./common/server.js";
+import { themeSwitch } from "./common/theme.js";
 
 const FIELDS = ["name", "email", "purpose"];
 const MISSING = {

@@ -1,5 +1,5 @@
 // One answer, from the request to the last token, with the times that were measured.
-import { answer } from "./server.js";
+import { answer } from "./common/server.js";
 
 // turn: filled as the answer grows. grown(): called for each part of it.
 // tokens: as the server counts them, else parts that came. first: seconds until the first part.

@@ -1,9 +1,9 @@
 // What happens when: sending, stopping, editing, regenerating, and what is shown meanwhile.
 import { fill, rate } from "./answering.js";
-import { byId, make, say } from "./dom.js";
-import { number } from "./format.js";
+import { byId, make, say } from "./common/dom.js";
+import { number } from "./common/format.js";
 import { Log } from "./log.js";
-import { paced } from "./paced.js";
+import { paced } from "./race/paced.js";
 
 export class Chat {
   // race(turn): opens the race. needKey(then): asks for a key. facts(): of the chip, null until known.

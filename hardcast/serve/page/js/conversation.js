@@ -1,6 +1,6 @@
 // The conversation: a list of turns, kept in this browser.
 // A turn is { role, content } and of an answer more: tokens, seconds, first, ends, seed, stopped.
-import { forget, keep, kept } from "./store.js";
+import { forget, keep, kept } from "./common/store.js";
 
 export class Conversation {
   constructor() {

@@ -1,6 +1,6 @@
 // The field for an API key, shown when the server asks for one.
-import { byId } from "./dom.js";
-import { keepKey } from "./store.js";
+import { byId } from "./common/dom.js";
+import { keepKey } from "./common/store.js";
 
 // Returns ask(message, then): shows the field, and calls `then` once a key is given.
 export function keyForm(complain) {

@@ -2,14 +2,14 @@
 import { Chat } from "./chat.js";
 import { composer } from "./compose.js";
 import { Conversation } from "./conversation.js";
-import { byId, make } from "./dom.js";
+import { byId, make } from "./common/dom.js";
 import { keyForm } from "./keyform.js";
 import { panel, showFacts } from "./panel.js";
-import { Race } from "./race.js";
-import * as server from "./server.js";
+import { Race } from "./race/race.js";
+import * as server from "./common/server.js";
 import { Settings } from "./settings.js";
-import { keptKey } from "./store.js";
-import { themeSwitch } from "./theme.js";
+import { keptKey } from "./common/store.js";
+import { themeSwitch } from "./common/theme.js";
 
 const STARTS = [
   "What is a mask ROM, and why could one hold a language model?",

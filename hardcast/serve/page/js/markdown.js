@@ -1,8 +1,8 @@
 // An answer as it grows, shown as markdown that the server renders and cleans.
 // What came since the last rendering stands where it will be as plain text, so nothing waits.
-import { copyButton } from "./copy.js";
-import { make } from "./dom.js";
-import { rendered } from "./server.js";
+import { copyButton } from "./common/copy.js";
+import { make } from "./common/dom.js";
+import { rendered } from "./common/server.js";
 
 const PERIOD_MS = 220;  // under five renderings a second
 const ROUND_TRIP_MS = 50;  // not counted as work

@@ -1,7 +1,7 @@
 // The panel of settings: opened and closed by its switch, by its own button, and by Escape.
-import { byId, make } from "./dom.js";
-import { rounded } from "./format.js";
-import { keep, kept } from "./store.js";
+import { byId, make } from "./common/dom.js";
+import { rounded } from "./common/format.js";
+import { keep, kept } from "./common/store.js";
 
 export function panel() {
   const [side, opener, closer] = ["panel", "settings", "panel-close"].map(byId);

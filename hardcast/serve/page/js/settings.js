@@ -1,6 +1,6 @@
 // The panel's fields, kept in this browser. A field that is empty is not sent.
-import { byId } from "./dom.js";
-import { keep, kept } from "./store.js";
+import { byId } from "./common/dom.js";
+import { keep, kept } from "./common/store.js";
 
 const NUMBERS = ["temperature", "top_p", "top_k", "seed", "max_tokens"];
 

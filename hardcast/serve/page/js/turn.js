@@ -1,8 +1,8 @@
 // One turn of the conversation as an element.
 import { rate } from "./answering.js";
-import { copyButton } from "./copy.js";
-import { make } from "./dom.js";
-import { number, plural, seconds } from "./format.js";
+import { copyButton } from "./common/copy.js";
+import { make } from "./common/dom.js";
+import { number, plural, seconds } from "./common/format.js";
 import { Markdown } from "./markdown.js";
 
 // index: among all turns. count: among those of its role, from 1. on: { edit(text), regenerate(),

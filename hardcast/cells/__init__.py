@@ -1,0 +1,1 @@
+"""A standard-cell library and what a netlist of it does: timing, activity, energy."""

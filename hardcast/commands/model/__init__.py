@@ -1,0 +1,1 @@
+"""Verbs that bring, cast and look into a model."""

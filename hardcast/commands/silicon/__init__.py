@@ -1,0 +1,1 @@
+"""Verbs about the chip: RTL, figures, rivals, datasheet."""

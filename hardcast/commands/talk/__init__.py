@@ -1,0 +1,1 @@
+"""Verbs that talk to the virtual chip and measure it."""

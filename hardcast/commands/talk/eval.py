@@ -1,0 +1,207 @@
+"""Perplexity of the chip on a text (--text), or its answers to published tasks (--tasks).
+
+With --text the text is cut into windows of --context tokens, each run from an empty context; a
+rest shorter than a window is left out. Use text that the build never saw. With --against the float
+model that the image came from is measured as well.
+
+With --tasks the lm-eval harness asks the questions (pip install 'hardcast[lm-eval]'); it brings a
+task's data from its hub the first time, unless the task is your own (--include-path).
+
+Example:
+  hardcast eval smollm2.image --text held_out.txt --against smollm2-135m
+  hardcast eval smollm2.image --tasks hellaswag,arc_easy --limit 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hardcast import models
+from hardcast.checkpoint import Progress, open_checkpoint
+from hardcast.commands._parameters import whole
+from hardcast.commands.talk._talk import add_executor, add_image, executor_of, tokenizer_of
+from hardcast.console import Console, table
+from hardcast.errors import HardcastError
+from hardcast.evaluate.perplexity import CONTEXT, Perplexity, measure
+from hardcast.evaluate.tasks import TaskResult, run_tasks
+from hardcast.image import Image, open_image
+from hardcast.quantize.float_forward import FloatModel
+
+TEXT_ONLY = ("--context", "--windows", "--against")
+TASKS_ONLY = ("--limit", "--num-fewshot", "--include-path", "--chat")
+CACHED_WEIGHTS = 1 << 29  # a float model up to this many weights (2 GiB) stays in memory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text")
+    what.add_argument("--tasks", metavar="NAMES", help="tasks of lm-eval, with commas between")
+    parser.add_argument(
+        "--context",
+        type=whole(2),
+        metavar="N",
+        help=f"--text: tokens in a window (default: {CONTEXT})",
+    )
+    parser.add_argument(
+        "--windows",
+        type=whole(1),
+        metavar="N",
+        help="--text: only the first N windows (default: all)",
+    )
+    parser.add_argument("--against", metavar="MODEL", help="--text: the checkpoint that was built")
+    parser.add_argument(
+        "--limit", type=whole(1), metavar="N", help="--tasks: at most N questions a task"
+    )
+    parser.add_argument(
+        "--num-fewshot",
+        type=whole(0),
+        metavar="N",
+        help="--tasks: solved examples before a question (default: the task's own number)",
+    )
+    parser.add_argument(
+        "--include-path", type=Path, metavar="DIR", help="--tasks: a folder of more tasks (YAML)"
+    )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        default=None,
+        help="--tasks: ask in the model's chat template",
+    )
+    add_executor(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    _refuse_mixture(args)
+    return _run_tasks(args, console) if args.tasks is not None else _run_text(args, console)
+
+
+def _refuse_mixture(args: argparse.Namespace) -> None:
+    """An option of the other kind of evaluation would be passed over in silence."""
+    kind, others = ("--tasks", TEXT_ONLY) if args.tasks is not None else ("--text", TASKS_ONLY)
+    for option in others:
+        if getattr(args, option.removeprefix("--").replace("-", "_")) is not None:
+            raise HardcastError(f"{option} has no meaning with {kind} (see hardcast eval --help)")
+
+
+def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    image = open_image(args.image)
+    tokenizer = tokenizer_of(image)
+    # special=False: a text that mentions <|im_end|> means those letters.
+    token_ids = tokenizer.encode(read_text(args.text), special=False, add_bos=False)
+    executor = executor_of(image, args.executor, args.threads, args.path)
+    with console.progress() as progress:
+        reference = float_model(args.against, image, progress) if args.against else None
+        measured = measure(
+            executor,
+            token_ids,
+            reference=reference,
+            context=args.context if args.context is not None else CONTEXT,
+            windows=args.windows,
+            bos_id=tokenizer.bos_id if tokenizer.spec.add_bos else None,
+            progress=lambda done, total: progress("perplexity", done, total),
+        )
+    console.print(summary(measured))
+    return {
+        **asdict(measured),
+        "increase": measured.increase,
+        "text": args.text.name,
+        "digest": image.digest,
+        "executor": args.executor,
+    }
+
+
+def _run_tasks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    names = [name.strip() for name in args.tasks.split(",") if name.strip()]
+    if not names:
+        raise HardcastError("--tasks: name at least one task, for example --tasks arc_easy")
+    # The harness's own bars would be drawn into ours; the switch is read when they are imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    image = open_image(args.image)
+    executor = executor_of(image, args.executor, args.threads, args.path)
+    with console.progress() as progress:
+        results, truncated = run_tasks(
+            executor,
+            names,
+            limit=args.limit,
+            num_fewshot=args.num_fewshot,
+            include_path=args.include_path,
+            chat=bool(args.chat),
+            progress=progress,
+        )
+    console.print(tasks_table(results))
+    if truncated:
+        console.print(f"{truncated} requests exceeded the chip's context and lost their beginning")
+    return {
+        "tasks": {name: result.metrics for name, result in results.items()},
+        "questions": {name: result.samples for name, result in results.items()},
+        "num_fewshot": {name: result.num_fewshot for name, result in results.items()},
+        "versions": {name: result.version for name, result in results.items()},
+        "truncated": truncated,
+        "digest": image.digest,
+        "executor": args.executor,
+    }
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file. Raises HardcastError if it is none; OSError is the command line's to tell."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise HardcastError(
+            f"{path}: not UTF-8 (byte {error.start}); convert it, for example with iconv"
+        ) from None
+
+
+def float_model(model: str, image: Image, progress: Progress) -> FloatModel:
+    """The float model that `image` came from. Raises HardcastError if the sizes say otherwise."""
+    checkpoint = open_checkpoint(model, progress)
+    program = models.build_program(checkpoint.config)
+    if program.shape != image.program.shape or program.architecture != image.program.architecture:
+        raise HardcastError(f"{model}: not the model of {image.path}: their sizes differ")
+    return FloatModel(
+        program,
+        checkpoint.config,
+        lambda name: checkpoint.tensor(models.checkpoint_name(name)),
+        cache=image.parameters <= CACHED_WEIGHTS,
+    )
+
+
+def summary(measured: Perplexity) -> str:
+    """The figures for people."""
+    lines = [f"perplexity  {measured.perplexity:.4f}  ({measured.tokens} predictions)"]
+    if measured.perplexity_float is not None:
+        assert measured.increase is not None and measured.kl_mean is not None
+        assert measured.top1_agreement is not None
+        lines += [
+            f"float       {measured.perplexity_float:.4f}  (chip {measured.increase:+.2%})",
+            f"KL to float {measured.kl_mean:.5f} nats a token; "
+            f"same first choice {measured.top1_agreement:.1%}",
+        ]
+    return "\n".join(lines)
+
+
+def tasks_table(results: dict[str, TaskResult]) -> str:
+    """A line a metric: what was asked, how often it was right, and the standard error."""
+    rows = []
+    for name, result in results.items():
+        for metric, value in result.metrics.items():
+            head, comma, kind = metric.partition(",")
+            if head.endswith("_stderr") or value is None:
+                continue
+            error = result.metrics.get(f"{head}_stderr{comma}{kind}")
+            rows.append(
+                [
+                    name,
+                    "" if result.num_fewshot is None else str(result.num_fewshot),
+                    "" if result.samples is None else str(result.samples),
+                    metric,
+                    f"{value:.4f}",
+                    "" if error is None else f"{error:.4f}",
+                ]
+            )
+    return table(["task", "shots", "questions", "metric", "value", "+-"], rows)

@@ -1,0 +1,1 @@
+"""What is proved about the RTL, and the proofs."""

@@ -1,0 +1,1 @@
+"""Who may ask: keys, accounts, limits, usage."""

@@ -1,0 +1,1 @@
+"""OpenAI's words: requests, replies, endpoints, tools, the document."""

@@ -1,0 +1,74 @@
+"""Requests in OpenAI's words turned into the scheduler's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hardcast.numerics.sampling import SamplerSettings
+from hardcast.serve.openai.requests import ChatRequest, Sampling
+from hardcast.serve.openai.service import Service
+from hardcast.serve.openai.tools import call_schema
+from hardcast.serve.scheduling.constrain import Constraint
+from hardcast.serve.scheduling.request import GenerationRequest
+
+SEEDS = 1 << 64
+# JSON allows any number of spaces and lines between its parts, and a small model that begins with
+# them may never end: one space at most, and the answer says something with every second token.
+SPACES = {"whitespace_flexible": True, "whitespace_pattern": " ?"}
+
+
+def settings_of(asked: Sampling) -> SamplerSettings:
+    """The sampler's integers. Raises HardcastError for what it cannot do.
+
+    OpenAI's defaults: temperature 1. Without a seed one is drawn, and the reply names it.
+    """
+    temperature = 1.0 if asked.temperature is None else float(asked.temperature)
+    seed = secrets.randbits(63) if asked.seed is None else asked.seed % SEEDS
+    top_p = 1.0 if asked.top_p is None else float(asked.top_p)
+    return SamplerSettings.from_user(temperature, max(asked.top_k or 0, 0), top_p, seed)
+
+
+def generation_requests(
+    asked: Sampling,
+    prompts: Sequence[list[int]],
+    max_tokens: int,
+    owner: str,
+    top_logprobs: int | None,
+    constraint: Constraint | None = None,
+) -> list[GenerationRequest]:
+    """n requests a prompt, one after the other; answer i has the seed + i. Raises HardcastError."""
+    settings = settings_of(asked)
+    bias = {int(token): float(value) for token, value in (asked.logit_bias or {}).items()}
+    return [
+        GenerationRequest(
+            prompt_ids=tuple(prompt),
+            settings=replace(settings, seed=(settings.seed + index) % SEEDS),
+            max_tokens=max_tokens,
+            stop=asked.stops,
+            top_logprobs=top_logprobs,
+            logit_bias=bias,
+            presence_penalty=float(asked.presence_penalty or 0),
+            frequency_penalty=float(asked.frequency_penalty or 0),
+            constraint=constraint,
+            owner=owner,
+        )
+        for prompt in prompts
+        for index in range(asked.n or 1)
+    ]
+
+
+def constraint_of(service: Service, asked: ChatRequest) -> Constraint | None:
+    """The grammar that the answer must follow. Raises HardcastError for one that cannot be."""
+    schema: dict[str, Any] | bool | None = call_schema(asked.tools or [], asked.tool_choice)
+    form = asked.response_format
+    if schema is None and form is not None and form.type != "text":
+        given = form.json_schema.schema_ if form.json_schema is not None else None
+        schema = {"type": "object"} if given is None else given
+    if schema is None:
+        return None
+    if isinstance(schema, dict):
+        schema = {**schema, "x-guidance": SPACES}
+    return service.grammars.json_schema(schema)

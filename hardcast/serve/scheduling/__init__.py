@@ -1,0 +1,1 @@
+"""Requests to tokens: queue, slots, prefixes, batches, constraints; no HTTP."""

@@ -1,0 +1,1 @@
+"""The RTL as a running program: Verilator, its driver, sessions."""

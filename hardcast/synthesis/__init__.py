@@ -1,0 +1,1 @@
+"""The chip's blocks through yosys, and what they cost."""
