@@ -33,7 +33,7 @@ from hardcast.commands.talk.eval import read_text
 from hardcast.evaluate.perplexity import cut, log_softmax
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.float_forward import FloatModel
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 
 CODEBOOK_OF = {"3": "3bit", "4": "4gptq"}  # the packaged recipe whose codebook is taken, by bits
 TWO_PLANES = """
@@ -99,7 +99,7 @@ def measure_gguf(args: argparse.Namespace, file: str) -> dict[str, Any]:
     """The weights of a GGUF file in float, on the same windows as the recipes."""
     exact, other = float_model(args.model), float_model(file)
     checkpoint = open_checkpoint(args.model)
-    tokenizer = Tokenizer(TokenizerSpec.from_source(checkpoint.tokenizer_source()))
+    tokenizer = Tokenizer(spec_from_source(checkpoint.tokenizer_source()))
     ids = tokenizer.encode(read_text(args.text), special=False, add_bos=False)
     bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
     loss, loss_exact, kl, agreed = [], [], [], []

@@ -36,7 +36,7 @@ from hardcast.quantize import recipe as recipes
 from hardcast.quantize.folding import Plain, Rotated, Source
 from hardcast.quantize.recipe import GPTQ
 from hardcast.quantize.rounder import Rounder
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -209,7 +209,7 @@ class _Build:
         """The calibration text as windows of token ids, for a recipe that wants one."""
         if self.recipe.rounding != GPTQ:
             return None
-        tokenizer = Tokenizer(TokenizerSpec.from_source(self.checkpoint.tokenizer_source()))
+        tokenizer = Tokenizer(spec_from_source(self.checkpoint.tokenizer_source()))
         token_ids = tokenizer.encode(self._calibration_text(), special=False, add_bos=False)
         bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
         name = str(self.options.calibrate or "the packaged calibration text")
@@ -273,7 +273,7 @@ class _Build:
     def write(self, writer: ImageWriter) -> None:
         """Writes manifest and tokenizer and renames the folder into place."""
         config, points = self.checkpoint.config, self.points
-        spec = TokenizerSpec.from_source(self.checkpoint.tokenizer_source())
+        spec = spec_from_source(self.checkpoint.tokenizer_source())
         epsilon = Fraction(config.rms_norm_eps)
         constants = {
             "norm_epsilon": round(epsilon * config.hidden_size * 4**points.residual),

@@ -28,18 +28,6 @@ class TokenizerSpec:
     add_bos: bool
     chat_template: str | None
 
-    @staticmethod
-    def from_source(source: dict[str, Any]) -> TokenizerSpec:
-        """Builds the spec from Checkpoint.tokenizer_source().
-
-        Raises HardcastError naming the file and what is missing or not supported in it.
-        """
-        # Here, not above: both build a TokenizerSpec.
-        from hardcast.tokenizer.from_gguf import spec_from_gguf
-        from hardcast.tokenizer.from_hf import spec_from_hf
-
-        return spec_from_gguf(source) if source["kind"] == "gguf" else spec_from_hf(source)
-
     def to_json(self) -> dict[str, Any]:
         """JSON-able form; the same spec always gives the same object, so it may be hashed."""
         return {

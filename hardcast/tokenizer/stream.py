@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hardcast.tokenizer.tokenizer import Tokenizer
+from collections.abc import Callable
 
 
 class TokenStream:
@@ -16,17 +13,15 @@ class TokenStream:
     become no letter give U+FFFD, the replacement character, as soon as that is certain.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool, continuation: bool) -> None:
-        self._tokenizer = tokenizer
-        self._skip_special = skip_special
+    def __init__(self, bytes_of: Callable[[int], bytes], strip: bool) -> None:
+        """bytes_of: the bytes that a token stands for. strip: a space that begins the text goes."""
+        self._bytes_of = bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._strip = tokenizer.strips_first_space and not continuation
+        self._strip = strip
 
     def push(self, token: int) -> str:
         """Text that is certain now: often a word, sometimes nothing."""
-        return self._first(
-            self._decoder.decode(self._tokenizer.token_bytes(token, self._skip_special))
-        )
+        return self._first(self._decoder.decode(self._bytes_of(token)))
 
     def flush(self) -> str:
         """Ends the text: bytes still held become U+FFFD. The stream may be used again."""

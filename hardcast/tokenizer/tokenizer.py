@@ -57,7 +57,7 @@ class Tokenizer:
                 f"tokenizer: decoder {sorted(kinds)} is not supported; supported are byte-level "
                 f"BPE and sentencepiece with byte fallback"
             )
-        self.strips_first_space = not self._byte_level and bool(kinds & {"Strip", "Metaspace"})
+        self._strips_first_space = not self._byte_level and bool(kinds & {"Strip", "Metaspace"})
         for name, token in (("bos_id", spec.bos_id), *(("eos_ids", t) for t in spec.eos_ids)):
             if token is not None and not 0 <= token < self.vocab_size:
                 raise HardcastError(f"tokenizer: {name} {token} is outside its {self.vocab_size}")
@@ -92,7 +92,10 @@ class Tokenizer:
 
     def stream(self, skip_special: bool = True, continuation: bool = False) -> TokenStream:
         """A stream that turns ids into text one by one; see decode for the arguments."""
-        return TokenStream(self, skip_special, continuation)
+        return TokenStream(
+            lambda token: self.token_bytes(token, skip_special),
+            self._strips_first_space and not continuation,
+        )
 
     def token_bytes(self, token: int, skip_special: bool = True) -> bytes:
         """UTF-8 bytes of one token; maybe part of a letter. An id that no token has gives none."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hardcast.checkpoint import open_checkpoint
 from hardcast.checkpoint.gguf_header import read_header
 from hardcast.errors import HardcastError
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 from tests import tiny
 
 
@@ -221,7 +221,7 @@ def test_flipped_bytes_never_escape(tmp_path: Path, data: st.DataObject) -> None
         for name in checkpoint.names():
             checkpoint.tensor(name)
             checkpoint.grid(name)
-        tokenizer = Tokenizer(TokenizerSpec.from_source(checkpoint.tokenizer_source()))
+        tokenizer = Tokenizer(spec_from_source(checkpoint.tokenizer_source()))
         tokenizer.decode(tokenizer.encode("What is 12?<|im_end|>"))
     except HardcastError as error:
         assert "\n" not in str(error)

@@ -15,7 +15,7 @@ from hardcast.checkpoint.base import Checkpoint
 from hardcast.checkpoint.synthetic import EOS, SyntheticCheckpoint
 from hardcast.errors import HardcastError
 from hardcast.models.shapes import get_shape, shape_names
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 from tests.random_image import config
 
 TINY = config("qwen2", vocab_size=300, tie_word_embeddings=False)
@@ -97,7 +97,7 @@ def test_a_model_may_have_fewer_layers() -> None:
 
 @given(st.text())
 def test_any_text_can_be_told_to_the_chip(tiny: SyntheticCheckpoint, text: str) -> None:
-    tokenizer = Tokenizer(TokenizerSpec.from_source(tiny.tokenizer_source()))
+    tokenizer = Tokenizer(spec_from_source(tiny.tokenizer_source()))
     assert tokenizer.vocab_size == TINY.vocab_size and tokenizer.eos_ids == (EOS,)
     try:
         text.encode()

@@ -17,7 +17,7 @@ from hardcast import models
 from hardcast.checkpoint import open_checkpoint
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.quantize.float_forward import FloatModel
-from hardcast.tokenizer import TokenizerSpec
+from hardcast.tokenizer import spec_from_source
 from tests import tiny, tiny_vocabulary
 
 for package in ("lm_eval", "torch", "transformers", "accelerate"):
@@ -55,7 +55,7 @@ class FloatExecutor:
     def __init__(self, folder: Path) -> None:
         checkpoint = open_checkpoint(folder)
         self.program = models.build_program(checkpoint.config)
-        spec = TokenizerSpec.from_source(checkpoint.tokenizer_source())
+        spec = spec_from_source(checkpoint.tokenizer_source())
         self.image = SimpleNamespace(
             context=CONTEXT,
             points=SimpleNamespace(logits=0),

@@ -18,7 +18,7 @@ from benchmarks.build_llama_cpp import VOCABULARIES, build_llama_cpp
 from hardcast.checkpoint.gguf_header import read_header
 from hardcast.console import Bars
 from hardcast.errors import HardcastError
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 from tests import real_model
 from tests.tokenizer import parity
 
@@ -78,7 +78,7 @@ def compared(metadata: dict[str, Any]) -> list[str]:
 def check(tool: Path, model: Path) -> None:
     metadata = read_metadata(model)
     source = {"kind": "gguf", "path": str(model), "metadata": metadata}
-    ours = Tokenizer(TokenizerSpec.from_source(source))
+    ours = Tokenizer(spec_from_source(source))
     texts = compared(metadata)
     expected = theirs(tool, model, texts, metadata)
     wrong = [
@@ -103,7 +103,7 @@ def test_transformers_on_the_same_vocabularies(llama_cpp: Path, name: str) -> No
     pytest.importorskip("transformers", reason="transformers is not installed: reference extra")
     metadata = read_metadata(llama_cpp / name)
     source = {"kind": "gguf", "path": name, "metadata": metadata}
-    ours = Tokenizer(TokenizerSpec.from_source(source))
+    ours = Tokenizer(spec_from_source(source))
     reference = parity.transformers_tokenizer(metadata)
     texts = list(parity.texts())
     if metadata["tokenizer.ggml.model"] == "llama":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hardcast.checkpoint import open_checkpoint
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, spec_from_source
 from tests import real_model
 from tests.tokenizer import parity
 from tests.tokenizer.test_byte_level_tokenizer import metadata
@@ -25,7 +25,7 @@ def sentencepiece_metadata() -> dict[str, Any]:
 def differences(metadata: dict[str, Any], texts: list[str]) -> list[str]:
     """Texts that we and transformers encode to other ids."""
     source = {"kind": "gguf", "path": "m.gguf", "metadata": metadata}
-    ours = Tokenizer(TokenizerSpec.from_source(source))
+    ours = Tokenizer(spec_from_source(source))
     theirs = parity.transformers_tokenizer(metadata)
     return [
         text

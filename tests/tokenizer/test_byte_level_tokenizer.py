@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hardcast.checkpoint import open_checkpoint
 from hardcast.errors import HardcastError
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, TokenizerSpec, spec_from_source
 from hardcast.tokenizer.byte_level import PRE_TOKENIZERS
 from tests import real_model, tiny_vocabulary
 
@@ -52,7 +52,7 @@ def metadata(pre: str = "smollm", **changes: Any) -> dict[str, Any]:
 
 def spec(pre: str = "smollm", **changes: Any) -> TokenizerSpec:
     source = {"kind": "gguf", "path": "m.gguf", "metadata": metadata(pre, **changes)}
-    return TokenizerSpec.from_source(source)
+    return spec_from_source(source)
 
 
 @lru_cache(maxsize=16)
@@ -103,7 +103,7 @@ def test_round_trip(pre: str, text: str) -> None:
 
 def test_gguf_and_tokenizer_json_agree(tmp_path: Path) -> None:
     hf = Tokenizer(
-        TokenizerSpec.from_source(
+        spec_from_source(
             {
                 "kind": "hf",
                 "path": "tokenizer.json",
@@ -284,7 +284,7 @@ def test_text_that_is_not_unicode() -> None:
 def test_smollm2() -> None:
     """The real vocabulary: exact round trips, the known length of a chat prompt, its end tokens."""
     source = open_checkpoint(real_model.smollm2()).tokenizer_source()
-    tokenizer = Tokenizer(TokenizerSpec.from_source(source))
+    tokenizer = Tokenizer(spec_from_source(source))
     assert (tokenizer.vocab_size, tokenizer.bos_id) == (49152, 1)
     assert tokenizer.eos_ids == (2, 0)
     for text in [*TEXTS, tiny_vocabulary.TEXT, Path(__file__).read_text("utf-8")]:

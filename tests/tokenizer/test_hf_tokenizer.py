@@ -10,7 +10,7 @@ import pytest
 
 from hardcast.checkpoint import open_checkpoint
 from hardcast.errors import HardcastError
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, TokenizerSpec, spec_from_source
 from tests import tiny, tiny_vocabulary
 
 
@@ -18,18 +18,18 @@ def spec(definition: dict[str, Any] | None = None, **parts: Any) -> TokenizerSpe
     """definition: keys of tokenizer.json to replace. parts: the JSON files beside it."""
     values = {**json.loads(tiny_vocabulary.tokenizer_json(1009)), **(definition or {})}
     source = {"kind": "hf", "path": "t.json", "tokenizer_json": json.dumps(values), **parts}
-    return TokenizerSpec.from_source(source)
+    return spec_from_source(source)
 
 
 def test_from_a_folder(tmp_path: Path) -> None:
     folder = tiny.write_safetensors(tmp_path, "llama")
-    found = TokenizerSpec.from_source(open_checkpoint(folder).tokenizer_source())
+    found = spec_from_source(open_checkpoint(folder).tokenizer_source())
     assert (found.bos_id, found.eos_ids, found.add_bos) == (1, (2,), False)
     assert found.chat_template == tiny_vocabulary.CHAT_TEMPLATE
     generation = {"eos_token_id": [2, 0], "bos_token_id": 1}
     (folder / "generation_config.json").write_text(json.dumps(generation))
     (folder / "chat_template.jinja").write_text("{{ 'own file' }}")
-    found = TokenizerSpec.from_source(open_checkpoint(folder).tokenizer_source())
+    found = spec_from_source(open_checkpoint(folder).tokenizer_source())
     assert found.eos_ids == (2, 0)
     assert Tokenizer(found).chat_prompt([]) == "own file"
     (folder / "tokenizer.json").unlink()

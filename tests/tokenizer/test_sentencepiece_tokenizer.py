@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardcast.errors import HardcastError
-from hardcast.tokenizer import Tokenizer, TokenizerSpec
+from hardcast.tokenizer import Tokenizer, TokenizerSpec, spec_from_source
 from tests import tiny_vocabulary
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzATWP.,?▁"
@@ -43,7 +43,7 @@ def spec(**changes: Any) -> TokenizerSpec:
         **changes,
     }
     metadata = {f"tokenizer.ggml.{k}": v for k, v in values.items() if v is not None}
-    return TokenizerSpec.from_source({"kind": "gguf", "path": "m.gguf", "metadata": metadata})
+    return spec_from_source({"kind": "gguf", "path": "m.gguf", "metadata": metadata})
 
 
 @lru_cache(maxsize=1)
