@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -62,6 +63,31 @@ def find_yosys() -> tuple[str, ...]:
         raise HardcastError(f"yosys: not found; {INSTALL}")
     code = "import sys; from pyosys import libyosys as y; y.run_pass(f'script {sys.argv[1]}')"
     return sys.executable, "-c", code
+
+
+@contextmanager
+def yosys_folder() -> Iterator[Path]:
+    """A temporary folder for run_yosys. Raises HardcastError where none can be had.
+
+    yosys writes paths into ABC's scripts and a shell's, where a space or a quote ends a word; so
+    a $TMPDIR with such is passed over.
+    """
+    places = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    place = next(
+        (p for p in places if re.fullmatch(r"[\w/.+:@-]+", p) and os.access(p, os.W_OK)), None
+    )
+    if place is None:
+        raise HardcastError(
+            f"{places[0]}: yosys cannot work in a folder with a space or a quote in its name; set "
+            f"TMPDIR to another"
+        )
+    with tempfile.TemporaryDirectory(prefix="hardcast-yosys-", dir=place) as name:
+        yield Path(name)
+
+
+def run_yosys(folder: Path) -> str:
+    """Runs the script.ys of a yosys_folder() in it; what yosys writes. Raises HardcastError."""
+    return run([*find_yosys(), "script.ys"], {**os.environ, "TMPDIR": str(folder)}, folder)
 
 
 def find_slang() -> tuple[str, ...]:

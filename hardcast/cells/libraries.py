@@ -46,6 +46,17 @@ class Library:
     avoid: tuple[str, ...]
     verilog: str
 
+    def link(self, folder: Path) -> list[str]:
+        """Names of the Liberty files in `folder`, where a tool will run; links lead to them.
+
+        A tool's script is made of words: it cannot always say where a file with spaces or letters
+        beyond ASCII in its path lies. Raises OSError.
+        """
+        names = [f"liberty_{index}.lib" for index in range(len(self.paths))]
+        for name, path in zip(names, self.paths, strict=True):
+            (folder / name).symlink_to(path)
+        return names
+
     @property
     def liberty(self) -> Liberty:
         """The cells."""
@@ -97,7 +108,7 @@ def _find(folder: Path, folders: list[str], files: list[str]) -> list[Path]:
 def _plain(path: Path) -> Path:
     """The file itself, or its decompressed copy in the cache folder: yosys wants plain text."""
     if path.suffix != ".gz":
-        return path.resolve()
+        return path.absolute()
     packed = path.read_bytes()
     digest = hashlib.sha256(packed).hexdigest()[:16]
     plain = cache_folder() / "liberty" / f"{path.stem.removesuffix('.lib')}-{digest}.lib"
@@ -110,7 +121,7 @@ def _plain(path: Path) -> Path:
         aside = plain.with_suffix(f".{os.getpid()}")
         aside.write_bytes(text)
         os.replace(aside, plain)
-    return plain
+    return plain.absolute()
 
 
 @cache

@@ -226,8 +226,7 @@ def opensta(
         if name != CLOCK:
             inputs[memories.match(name) is not None].append(_plain(name))
     outputs = " ".join(_plain(n) for n, net in netlist.outputs.items() if net not in netlist.clocks)
-    lines = [f"read_liberty {{{path}}}" for path in library.paths]
-    lines += [
+    lines = [
         "read_verilog block.v",
         "link_design block",
         f"create_clock -name c -period {clock_ps * unit} [get_ports {CLOCK}]",
@@ -250,7 +249,8 @@ def opensta(
         folder = Path(name)
         text = re.sub(r"\\(\S+)", lambda match: _plain(match[1]), verilog)
         (folder / "block.v").write_text(text)
-        (folder / "run.tcl").write_text("\n".join(lines) + "\n")
+        read = [f"read_liberty {name}" for name in library.link(folder)]
+        (folder / "run.tcl").write_text("\n".join([*read, *lines]) + "\n")
         log = toolchain.run([program, "-exit", "run.tcl"], folder=folder)
     version = re.search(r"OpenSTA ([\w.]+)", log)
     slack = re.search(r"(-?[\d.]+)\s+slack", log)

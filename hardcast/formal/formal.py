@@ -14,12 +14,10 @@ for any product, and only if both sides multiply the same numbers.
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from pathlib import Path
 from typing import Literal
 
 from hardcast import toolchain
@@ -141,8 +139,7 @@ def prove(
 
 
 def _run(proof: Proof, texts: Mapping[str, str], mode: str, limit_s: int) -> str:
-    with tempfile.TemporaryDirectory(prefix="hardcast-formal-") as name:
-        folder = Path(name)
+    with toolchain.yosys_folder() as folder:
         for file, text in texts.items():
             (folder / file).write_text(text)
         script = SCRIPT.format(
@@ -154,7 +151,7 @@ def _run(proof: Proof, texts: Mapping[str, str], mode: str, limit_s: int) -> str
             mode=mode,
         )
         (folder / "script.ys").write_text(script)
-        return toolchain.run([*toolchain.find_yosys(), folder / "script.ys"], folder=folder)
+        return toolchain.run_yosys(folder)
 
 
 def _verdict(log: str) -> Verdict:

@@ -85,10 +85,19 @@ def address_bits(depth: int) -> int:
     return max((depth - 1).bit_length(), 1)
 
 
+# Relative to where a tool runs: the emitted folder, unless -D HC_ROM says where its rom/ lies.
+FOLDER = """\
+`ifndef HC_ROM
+`define HC_ROM "rom"
+`endif
+package hardcast_pkg;
+  localparam ROM_FOLDER = `HC_ROM;"""
+
+
 def package(geometry: Geometry, contents: Contents) -> str:
     """The text of hardcast_pkg.sv."""
     constants = {**_chip(geometry, contents), **_model(geometry, contents)}
-    lines = ["// Written by hardcast/rtl/package.py: do not edit.", "package hardcast_pkg;"]
+    lines = ["// Written by hardcast/rtl/package.py: do not edit.", *FOLDER.splitlines()]
     lines += [f"  localparam int {name} = {value};" for name, value in constants.items()]
     lines += _codebooks(geometry, contents)
     lines += _enums()

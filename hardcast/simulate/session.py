@@ -73,15 +73,15 @@ def simulated(
 class RtlChip:
     """A chip in simulation; a context manager. Raises HardcastError as Simulator does.
 
-    executable: of build(). rom: folder of the ROM contents. on_cycles: told now and then how many
-    cycles a run has taken.
+    executable: of build(). rom: folder of the ROM contents; None: rom/ where this process runs.
+    on_cycles: told now and then how many cycles a run has taken.
     """
 
     def __init__(
         self,
         design: emit.Design,
         executable: Path,
-        rom: Path,
+        rom: Path | None = None,
         on_cycles: Callable[[int], None] | None = None,
     ) -> None:
         self.design = design

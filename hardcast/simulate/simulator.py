@@ -45,22 +45,24 @@ class Simulator:
     def __init__(
         self,
         executable: Path,
-        rom_folder: Path,
+        rom_folder: Path | None = None,
         *,
         progress_cycles: int = 0,
         cycle_limit: int = 0,
         plusargs: Sequence[str] = (),
     ) -> None:
-        """Starts `executable` (verilate()'s) with the ROM contents in rom_folder.
+        """Starts `executable` (verilate()'s) with the ROM contents in rom_folder; None: in the
+        folder rom/ of where this process runs.
 
         progress_cycles: run() reports every so many cycles; 0: never. cycle_limit: a request
         without a response after so many ends the simulation; 0: it may take for ever. Both are
         looked at every 1,024 cycles.
         plusargs: more for the design, as "+verilator+seed+1".
         """
-        if not Path(rom_folder).is_dir():
-            raise HardcastError(f"{rom_folder}: no such folder of ROM contents")
-        command: list[str | Path] = [executable, f"+hc_rom={rom_folder}", *plusargs]
+        if not (rom_folder or Path("rom")).is_dir():
+            raise HardcastError(f"{rom_folder or 'rom'}: no such folder of ROM contents")
+        command: list[str | Path] = [executable, *plusargs]
+        command += [f"+hc_rom={rom_folder}"] if rom_folder else []
         command += ["--progress", str(progress_cycles)] if progress_cycles else []
         command += ["--limit", str(cycle_limit)] if cycle_limit else []
         self._stderr: IO[bytes] = tempfile.TemporaryFile()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hardcast import toolchain
 from hardcast.cache import CACHE_VARIABLE, cache_folder
@@ -29,6 +31,7 @@ RUNTIME_OPTIMISATION = "-O2"
 UNIT_BYTES = 400_000
 # Statements a generated function: this halves the C++ compiler's time at -O3, at the same speed.
 FUNCTION_STATEMENTS = 2000
+PATHS = ("utf-8", "surrogateescape")  # encoding of text that names files
 UNUSED_DAYS = 30  # what no build has asked for in so long leaves the cache
 SEARCHED = (".sv", ".svh", ".v", ".vh", ".h", ".hpp")
 
@@ -149,7 +152,7 @@ class _Build:
         """Builds in the folder `work`, then moves the simulator to its place. Raises _Failed."""
         generated = work / "generated"
         self._run([(self._verilator(generated), work / "verilator.log")])
-        listed = json.loads((generated / f"V{self.top}.json").read_text("utf-8"))
+        listed = _listed(generated / f"V{self.top}.json")
         files = {name: [Path(path) for path in paths] for name, paths in listed["sources"].items()}
         hot = [*files["classes_fast"], *files.get("support_fast", [])]
         cold = [*files["classes_slow"], *files.get("support_slow", [])]
@@ -235,6 +238,18 @@ class _Build:
         return self.folder / f"{path.stem}-{digest.hexdigest()[:16]}.o"
 
 
+def _listed(path: Path) -> dict[str, Any]:
+    """What Verilator says it has written. It puts bytes beyond ASCII as octal escapes, \\303\\253,
+    which are no JSON: they become the bytes again, and these the system's form of a path."""
+    whole = re.sub(
+        rb"\\(?:([0-3][0-7]{2})|(.))",
+        lambda found: bytes([int(found[1], 8)]) if found[1] else found[0],
+        path.read_bytes(),
+    )
+    listed: dict[str, Any] = json.loads(os.fsdecode(whole))
+    return listed
+
+
 def _units(files: Sequence[Path], work: Path, name: str) -> list[Path]:
     """The files as units of even size that include them: one a core at most, one if small."""
     sizes = {path: path.stat().st_size for path in files}
@@ -245,7 +260,7 @@ def _units(files: Sequence[Path], work: Path, name: str) -> list[Path]:
     units = []
     for index, share in enumerate(shares):
         units.append(work / f"{name}{index}.cpp")
-        units[-1].write_text("".join(f'#include "{path}"\n' for path in share), "utf-8")
+        units[-1].write_text("".join(f'#include "{path}"\n' for path in share), *PATHS)
     return units
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hardcast import __version__, toolchain
@@ -234,13 +232,11 @@ def map_block(
     texts["flipflop.v"] = library.verilog
     texts["abc.script"] = ABC.format(target=round(clock * MARGIN), buffer=library.buffer)
     texts["abc.constr"] = f"set_driving_cell {library.driver}\nset_load {library.load}\n"
-    texts["script.ys"] = _script(block, options, library, files)
-    command = toolchain.find_yosys()
-    with tempfile.TemporaryDirectory(prefix="hardcast-synth-") as name:
-        folder = Path(name)
+    with toolchain.yosys_folder() as folder:
+        texts["script.ys"] = _script(block, options, library, files, library.link(folder))
         for file, text in texts.items():
             (folder / file).write_text(text)
-        log = toolchain.run([*command, "script.ys"], folder=folder)
+        log = toolchain.run_yosys(folder)
         delays = re.findall(r"Delay =\s*([\d.]+) ps", log)
         return Mapped(
             block,
@@ -254,7 +250,9 @@ def map_block(
         )
 
 
-def _script(block: Block, options: Options, library: Library, files: list[str]) -> str:
+def _script(
+    block: Block, options: Options, library: Library, files: list[str], liberty: list[str]
+) -> str:
     boxes = (*MEMORIES, *block.boxes)
     parameters = block.parameters(options.geometry())
     return SCRIPT.format(
@@ -266,7 +264,7 @@ def _script(block: Block, options: Options, library: Library, files: list[str]) 
         clock_gate=library.clock_gate,
         clock_gate_low=" ".join(f"-tie_lo {port}" for port in library.clock_gate_low),
         gated=GATED,
-        liberty=" ".join(f'-liberty "{path}"' for path in library.paths),
+        liberty=" ".join(f"-liberty {name}" for name in liberty),
         avoid=" ".join(f"-dont_use {name}" for name in library.avoid),
         high=library.high,
         low=library.low,

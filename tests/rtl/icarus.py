@@ -154,10 +154,11 @@ class Module:
     parameters: Mapping[str, int] = field(default_factory=dict)
     defines: tuple[str, ...] = ()
 
-    def run(self, stimuli: Values, folder: Path, rom: Path | None = None) -> dict[str, list[int]]:
+    def run(self, stimuli: Values, folder: Path) -> dict[str, list[int]]:
         """What every output shows in every cycle, -1 where a bit is unknown.
 
         stimuli: of each input a value a cycle; an input that is not named is 0 (rst_n: 1).
+        folder: where it runs, and where ROMs find their contents below rom/.
         """
         cycles = max(len(values) for values in stimuli.values())
         columns = []
@@ -171,8 +172,7 @@ class Module:
         (folder / "bench.sv").write_text(self._bench(cycles, wide, out))
         self._compile(folder)
         program = toolchain.find_program("vvp", "it comes with iverilog")
-        arguments = [f"+hc_rom={rom}"] if rom else []
-        log = toolchain.run([program, "-n", folder / "simulation", *arguments], folder=folder)
+        log = toolchain.run([program, "-n", folder / "simulation"], folder=folder)
         assert "ERROR" not in log, [line for line in log.splitlines() if "seen" not in line]
         seen = [line.split()[1] for line in log.splitlines() if line.startswith("seen ")]
         assert len(seen) == cycles

@@ -170,7 +170,7 @@ class Array:
             self.cycle()
         bits, count = self._size("ACC_W"), self.users * LINES
         module = Module("hc_array", self.packages, self.inputs, {"sums": count * bits})
-        seen = module.run(self.stimuli, folder, folder / "rom")["sums"]
+        seen = module.run(self.stimuli, folder)["sums"]
         rows = [unpacked(word, count, bits) if word >= 0 else [None] * count for word in seen]
         return np.array(rows, object).reshape(-1, self.users, LINES)
 

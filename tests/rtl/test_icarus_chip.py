@@ -126,7 +126,7 @@ def test_logits(case: str, tmp_path: Path) -> None:
         inputs | {"rsp_ready": 1},
         {"req_ready": 1, "rsp_valid": 1, "rsp_data": 32, "rsp_error": 8},
     )
-    seen = module.run(stimuli, tmp_path, tmp_path / "rom")
+    seen = module.run(stimuli, tmp_path)
     answers = [
         (seen["rsp_data"][n], seen["rsp_error"][n])
         for n, valid in enumerate(seen["rsp_valid"])

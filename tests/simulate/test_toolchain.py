@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -39,7 +41,7 @@ def fresh(options: Options = PLAIN) -> Options:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder of this file's own, with the compiled runtime in it from the user's."""
-    folder = tmp_path_factory.mktemp("cache of mine")
+    folder = tmp_path_factory.mktemp("Zoë's cache (2)")
     kept = folder / "verilator"
     kept.mkdir()
     for path in build(PLAIN).parent.parent.glob("verilated*.o"):
@@ -222,6 +224,27 @@ def test_verilator_from_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert toolchain.find_verilator() == (program, Path("/usr/share/verilator"))
+
+
+@pytest.mark.parametrize("name", ["zoë", 'a "b" \\303', "b\udcff"])
+def test_paths_as_verilator_writes_them(name: str, tmp_path: Path) -> None:
+    """Bytes beyond ASCII as octal, quotes and backslashes as JSON has them."""
+    text = os.fsencode(json.dumps({"sources": [name]}, ensure_ascii=False))
+    written = "".join(chr(byte) if byte < 128 else f"\\{byte:o}" for byte in text)
+    (tmp_path / "V.json").write_text(written, "ascii")
+    assert building._listed(tmp_path / "V.json") == {"sources": [name]}
+
+
+def test_yosys_gets_a_folder_whose_name_is_one_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b's").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a b's"))
+    with toolchain.yosys_folder() as folder:
+        assert not set(str(folder)) & set(" '\"")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(HardcastError, match="set TMPDIR"), toolchain.yosys_folder():
+        pass
 
 
 def test_a_failing_program_is_one_line() -> None:

@@ -69,11 +69,16 @@ module hc_array
     for (genvar c = 0; c < C; c++) begin : g_tile
       logic [ROM_W-1:0]        word;
       logic [U-1:0][ACC_W-1:0] y;
+`ifdef SYNTHESIS
+      hc_rom #(
+        .W(ROM_W), .D(ROM_D), .FILE($sformatf("tile_%0d_%0d.mem", r, c))
+      ) u_rom (.clk, .en(valid_1), .addr(rom_addr_1), .word);
+`else
+      // Without FILE, so that all tiles are one module: a simulator compiles it once.
       hc_rom #(.W(ROM_W), .D(ROM_D)) u_rom (.clk, .en(valid_1), .addr(rom_addr_1), .word);
-`ifndef SYNTHESIS
       string folder, file;
       initial begin
-        if (!$value$plusargs("hc_rom=%s", folder)) folder = ".";
+        if (!$value$plusargs("hc_rom=%s", folder)) folder = ROM_FOLDER;
         $sformat(file, "%s/tile_%0d_%0d.mem", folder, r, c);
         $readmemh(file, u_rom.mem);
       end
