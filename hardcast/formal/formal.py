@@ -30,7 +30,7 @@ from hardcast.synthesis.blocks import LINEAR, Options
 Verdict = Literal["proved", "refuted", "unknown"]
 LIMIT_S = 900
 SEARCH = 12  # cycles after a reset that are searched where induction fails
-IDENTITY = "".join(f"{word:08x}\n" for word in range(8))  # of a chip: id.mem
+IDENTITY = "".join(f"{word:08x}\n" for word in range(8))  # of a chip: rom/id.mem
 
 SCRIPT = """\
 read_slang -D SYNTHESIS {parameters} --top {top} {files}
@@ -95,7 +95,7 @@ class Proof:
         for module in self.modules:
             texts[f"{module}.sv"] = modules()[f"{module}.sv"]
         proof = resources.files(__package__).joinpath(f"{self.top}.sv")
-        return {**texts, f"{self.top}.sv": proof.read_text("utf-8"), "id.mem": IDENTITY}
+        return {**texts, f"{self.top}.sv": proof.read_text("utf-8"), "rom/id.mem": IDENTITY}
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def prove(
 
 def _run(proof: Proof, texts: Mapping[str, str], mode: str, limit_s: int) -> str:
     with toolchain.yosys_folder() as folder:
+        (folder / "rom").mkdir()
         for file, text in texts.items():
             (folder / file).write_text(text)
         script = SCRIPT.format(

@@ -1,8 +1,9 @@
 """Writes the chip as SystemVerilog: modules, the contents of every ROM, the program, a file list.
 
-Any simulator or synthesizer takes the folder: sources in order are in files.f, ROM contents are
-hexadecimal words for $readmemh, found by the plusarg +hc_rom=DIR/rom. The same image and chip give
-the same bytes, and the chip's ID registers hold the image's digest.
+Verilator, slang and yosys read the folder from inside (-f files.f), or from elsewhere with
+-F DIR/files.f and -DHC_ROM='"DIR/rom"'. ROM contents are hexadecimal words for $readmemh; a running
+simulation takes +hc_rom=DIR/rom. The same image and chip give the same bytes, and the chip's ID
+registers hold the image's digest.
 
 Example:
   hardcast rtl smollm2.image -o smollm2.rtl --chip smollm2
