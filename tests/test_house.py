@@ -22,9 +22,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hardcast"
 DOCS = ROOT / "docs"
 
-# A room imports only rooms to its left; everything may import errors and cores.
+# A room imports only rooms to its left; everything may import errors, cores and text.
 ORDER = (
-    "errors cores cache toolchain technology numerics checkpoint tokenizer program models image "
+    "errors cores text cache toolchain technology numerics checkpoint tokenizer program models image "
     "quantize golden engine chip rtl simulate cells synthesis formal economics explore evaluate "
     "generate flow report serve console commands cli __main__"
 ).split()

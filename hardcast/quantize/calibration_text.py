@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.text import read_text
 
 WINDOW = 512  # tokens that see each other, fewer on a chip with less context
 MOST_TOKENS = 8192  # taken, spread over the text
@@ -21,13 +22,9 @@ def read(path: Path | None) -> str:
     if path is None:
         return resources.files(__package__).joinpath(PACKAGED).read_text("utf-8")
     try:
-        return path.read_text("utf-8")
+        return read_text(path)
     except OSError as error:
         raise HardcastError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise HardcastError(
-            f"{path}: not UTF-8 (byte {error.start}); convert it, for example with iconv"
-        ) from None
 
 
 def windows(

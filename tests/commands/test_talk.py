@@ -144,13 +144,30 @@ def test_a_stop_text_ends_before_itself(image: str, capsys: pytest.CaptureFixtur
     assert stopped["finish_reason"] == "stop"
 
 
+TIMES = {"decode_tokens_s": 0, "prefill_tokens_s": 0}
+
+
 def test_prompt_from_stdin(
     image: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = answered(say(image), capsys)["token_ids"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("hello there"))
     argv = ["generate", image, "--prompt", "-", "--max-tokens", "12"]
-    assert answered(argv, capsys)["token_ids"] == expected
+
+    def given(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+    for data in (b"hello there", b"\xef\xbb\xbfhello there"):
+        given(data)
+        assert answered(argv, capsys)["token_ids"] == expected
+    for text in ("a\r\nb\rc\n", "ü\u2028"):  # line ends stay what they are
+        given(text.encode())
+        asked = ["generate", image, "--prompt", text, "--max-tokens", "12"]
+        assert (
+            answered([*argv, "--raw"], capsys) | TIMES
+            == answered([*asked, "--raw"], capsys) | TIMES
+        )
+    given(b"caf\xe9")
+    assert "stdin: not UTF-8 (byte 3)" in failed(argv, capsys)
 
 
 def test_generation_ends_where_the_context_does(
@@ -294,6 +311,24 @@ def test_eval_measures_chip_and_float(
     assert 0 < both["kl_mean"] < 1
     assert 0 < both["top1_agreement"] <= 1
     assert both["increase"] == both["perplexity"] / both["perplexity_float"] - 1
+
+
+def test_eval_keeps_the_line_ends_of_a_text(
+    image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CRLF and CR are other tokens than LF; a byte order mark is none."""
+    line = "the quick brown fox\n"
+    counts = []
+    for end, mark in (("\n", b""), ("\r\n", b""), ("\r", b""), ("\n", b"\xef\xbb\xbf")):
+        path = tmp_path / "text.txt"
+        text = line.replace("\n", end) * 6
+        path.write_bytes(mark + text.encode())
+        tokenizer = tokenizer_of(open_image(image))
+        tokens = tokenizer.encode(text, special=False, add_bos=False)
+        argv = ["eval", image, "--text", str(path), "--context", str(len(tokens)), "--windows", "1"]
+        counts.append((answered(argv, capsys)["tokens"], answered(argv, capsys)["perplexity"]))
+        assert counts[-1][0] == len(tokens) - 1
+    assert counts[1] != counts[0] != counts[2] and counts[3] == counts[0]
 
 
 def test_eval_refuses_what_it_cannot_measure(

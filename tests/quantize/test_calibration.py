@@ -118,8 +118,10 @@ def test_a_short_text_is_refused_by_name(count: int) -> None:
 
 def test_texts_are_read_as_utf8(tmp_path: Path) -> None:
     path = tmp_path / "text"
-    path.write_bytes("Grüße\n".encode())
-    assert calibration_text.read(path) == "Grüße\n"
+    path.write_bytes("Grüße\n\r\n\r".encode())
+    assert calibration_text.read(path) == "Grüße\n\r\n\r"
+    path.write_bytes("\ufeffa\ufeff\n".encode())
+    assert calibration_text.read(path) == "a\ufeff\n"
     path.write_bytes(b"ab\xff")
     with pytest.raises(HardcastError, match="text: not UTF-8 .byte 2."):
         calibration_text.read(path)

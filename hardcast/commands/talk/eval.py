@@ -30,6 +30,7 @@ from hardcast.evaluate.perplexity import CONTEXT, Perplexity, measure
 from hardcast.evaluate.tasks import TaskResult, run_tasks
 from hardcast.image import Image, open_image
 from hardcast.quantize.float_forward import FloatModel
+from hardcast.text import read_text
 
 TEXT_ONLY = ("--context", "--windows", "--against")
 TASKS_ONLY = ("--limit", "--num-fewshot", "--include-path", "--chat")
@@ -145,16 +146,6 @@ def _run_tasks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "digest": image.digest,
         "executor": args.executor,
     }
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises HardcastError if it is none; OSError is the command line's to tell."""
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise HardcastError(
-            f"{path}: not UTF-8 (byte {error.start}); convert it, for example with iconv"
-        ) from None
 
 
 def float_model(model: str, image: Image, progress: Progress) -> FloatModel:

@@ -26,6 +26,7 @@ from hardcast.console import Console
 from hardcast.errors import HardcastError
 from hardcast.generate import Generator, Result
 from hardcast.image import open_image
+from hardcast.text import decoded
 from hardcast.tokenizer import Tokenizer
 
 MAX_TOKENS = 256
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     settings = settings_of(args)
     if "" in args.stop:
         raise HardcastError("--stop: the text is empty")
-    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    # As bytes: a text stream would turn CRLF into a line feed, and take the locale's encoding.
+    prompt = decoded(sys.stdin.buffer.read(), "stdin") if args.prompt == "-" else args.prompt
     if not prompt:
         raise HardcastError("--prompt: the text is empty")
     image = open_image(args.image)
