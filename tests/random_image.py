@@ -57,6 +57,10 @@ FORMS = {
     "two planes of 3, offsets": Form(bits=3, planes=2),
     "2 bits, offsets": Form(bits=2, group_size=64),
     "two planes of 2": Form(bits=2, planes=2, offsets=False),
+    "3-bit codebook, long groups": Form(
+        bits=3, group_size=96, offsets=False, codebook=(-8, -5, -3, -1, 1, 3, 5, 8)
+    ),
+    "two planes of 4, a scale a row": Form(planes=2, group_size=256, offsets=False),
     "whole int8": Form(offsets=False, codebook=tuple(range(-128, 127, 17))[:15] + (127,)),
 }
 

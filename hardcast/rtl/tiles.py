@@ -39,13 +39,13 @@ def tile_words(
         flat = parted.reshape(lanes, slices, rounds, passes, rows, rows * columns)
         code_bytes.append(_pack(flat, chip.bits))
     per_block = BLOCK // group
-    scales = _spread(matrix.scales, matrix.group_size, group, places, height, passes * slices)
+    scales = _spread(matrix, matrix.scales, group, places, height, passes * slices)
     scales = scales.reshape(*shape, per_block).transpose(2, 4, 0, 3, 1, 5)
     fields = [np.ascontiguousarray(scales).astype(np.uint8)]
     zero = np.zeros((*scales.shape[:-1], 2 * per_block), np.uint8)
     low = zero
     if matrix.offsets is not None:
-        spread = _spread(matrix.offsets, matrix.group_size, group, places, height, passes * slices)
+        spread = _spread(matrix, matrix.offsets, group, places, height, passes * slices)
         spread = spread.reshape(*shape, per_block).transpose(2, 4, 0, 3, 1, 5)
         low = np.ascontiguousarray(spread).astype("<i2").view(np.uint8)
     planes = []
@@ -68,12 +68,17 @@ def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _spread(
-    values: np.ndarray, stored: int, group: int, places: np.ndarray, height: int, blocks: int
+    matrix: Matrix, values: np.ndarray, group: int, places: np.ndarray, height: int, blocks: int
 ) -> np.ndarray:
-    """Scales or offsets of every `group` inputs at the rows' positions: int32[height, fields]."""
+    """Scales or offsets of every `group` inputs at the rows' positions: int32[height, fields].
+
+    0 for inputs beyond the matrix, also where its last group would reach them: a slice may still
+    hold another vector's codes there.
+    """
     fields = blocks * (BLOCK // group)
     result = np.zeros((height, fields), np.int32)
-    index = np.arange(fields) * group // stored
-    inside = index < values.shape[1]
-    result[places[:, None], np.flatnonzero(inside)[None, :]] = values[:, index[inside]]
+    first = np.arange(fields) * group
+    inside = first < matrix.in_features
+    index = first[inside] // matrix.group_size
+    result[places[:, None], np.flatnonzero(inside)[None, :]] = values[:, index]
     return result
