@@ -231,7 +231,7 @@ class _Build:
             if np.abs(bias).max() >= 1 << BIAS_BITS:
                 raise HardcastError(
                     f"{self.checkpoint.path}: {checkpoint_name(step.bias)} holds a bias of "
-                    f"{np.abs(bias).max():g}, more than a chip's q, k and v can hold"
+                    f"{np.abs(bias).max():g}, more than a chip can add"
                 )
             self.biases[step.bias] = bias
             bias = np.ceil(np.abs(bias) * (1 << bounds.FRACTION)).astype(np.int64)
@@ -266,8 +266,8 @@ class _Build:
         self.widths = self.bounds.widths()
         for step in self.program.steps:
             if isinstance(step, kinds.Matvec) and step.bias is not None:
-                point = self.points.v if step.dst == "v" else self.points.qk
-                integers = np.rint(self.biases[step.bias] * (1 << point)).astype(np.int32)
+                unit = 1 << self.points.of(step.dst)
+                integers = np.rint(self.biases[step.bias] * unit).astype(np.int32)
                 writer.add_tensor(step.bias, integers)
 
     def write(self, writer: ImageWriter) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hardcast import models
-from hardcast.checkpoint.config import ModelConfig
+from hardcast.checkpoint.config import ATTENTION, MLP, ModelConfig
 from hardcast.golden.bounds import FRACTION, Bounds
 from hardcast.image import Image, open_image
 from hardcast.image.matrix import LEAST_SHIFT, MOST_SHIFT, Matrix, pack_codes
@@ -200,7 +200,7 @@ def _write_step(
                 matrices[step.matrix] = matrix
             bias = None
             if isinstance(step, kinds.Matvec) and step.bias is not None:
-                point = bounds.points.v if step.dst == "v" else bounds.points.qk
+                point = bounds.points.of(step.dst)
                 most = 1 << point
                 integers = rng.integers(-most, most, program.shape.width(step.dst))
                 writer.add_tensor(step.bias, integers.astype(np.int32))
@@ -234,7 +234,15 @@ def model_configs(draw: st.DrawFn, architectures: tuple[str, ...] | None = None)
         rms_norm_eps=draw(st.sampled_from([1e-5, 1e-6, 1e-2])),
         tie_word_embeddings=draw(st.booleans()),
         sliding_window=draw(st.sampled_from([None, None, 1, 5])),
+        biases=draw(some_biases()),
     )
+
+
+def some_biases() -> st.SearchStrategy[tuple[str, ...]]:
+    """Matrices of a layer that add a bias: mostly none, sometimes all."""
+    names = ATTENTION + MLP
+    some = st.lists(st.sampled_from(names), max_size=3, unique=True).map(tuple)
+    return st.one_of(st.just(()), st.just(names), some)
 
 
 def some_forms() -> st.SearchStrategy[tuple[Form, ...]]:

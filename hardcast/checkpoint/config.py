@@ -15,6 +15,8 @@ from hardcast.numerics.rope import RopeScaling
 
 SIZE_LIMIT = 1 << 24  # of any one size: far above every model, far below an overflow
 LAYER_LIMIT = 1024  # names are listed layer by layer: a wild count must not fill the memory
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Family:
 
     model_types: names in config.json. gguf: name in GGUF's general.architecture.
     gguf_interleaved: llama.cpp stores the Q and K rows of RoPE pairs side by side.
-    qkv_bias, head_norms: which tensors a layer has beside the seven matrices and two norms.
+    biases: matrices of a layer that always add a bias. optional_biases: those that may.
+    bias_types: names in config.json whose attention_bias and mlp_bias say whether they do.
+    head_norms: a layer has norms of the heads of q and k.
     window_types: names in config.json whose sliding_window counts; elsewhere it means nothing.
     window_switch: and there it counts only where use_sliding_window is true.
     """
@@ -31,7 +35,9 @@ class Family:
     model_types: tuple[str, ...]
     gguf: str
     gguf_interleaved: bool = False
-    qkv_bias: bool = False
+    biases: tuple[str, ...] = ()
+    optional_biases: tuple[str, ...] = ()
+    bias_types: tuple[str, ...] = ()
     head_norms: bool = False
     window_types: tuple[str, ...] = ()
     window_switch: bool = False
@@ -39,13 +45,24 @@ class Family:
 
 FAMILIES = {
     "llama": Family(
-        ("llama", "mistral"), "llama", gguf_interleaved=True, window_types=("mistral",)
+        ("llama", "mistral"),
+        "llama",
+        gguf_interleaved=True,
+        optional_biases=ATTENTION + MLP,
+        bias_types=("llama",),
+        window_types=("mistral",),
     ),
     "qwen2": Family(
-        ("qwen2",), "qwen2", qkv_bias=True, window_types=("qwen2",), window_switch=True
+        ("qwen2",), "qwen2", biases=ATTENTION[:3], window_types=("qwen2",), window_switch=True
     ),
     "qwen3": Family(
-        ("qwen3",), "qwen3", head_norms=True, window_types=("qwen3",), window_switch=True
+        ("qwen3",),
+        "qwen3",
+        optional_biases=ATTENTION,
+        bias_types=("qwen3",),
+        head_norms=True,
+        window_types=("qwen3",),
+        window_switch=True,
     ),
 }
 
@@ -55,7 +72,8 @@ class ModelConfig:
     """Sizes and constants of a model; every field has its Hugging Face name and meaning.
 
     architecture: a key of FAMILIES. sliding_window: positions that attention sees, or None.
-    rope_scaling: None for plain RoPE.
+    rope_scaling: None for plain RoPE. biases: matrices of a layer ("o_proj") that add a bias
+    beside those of the family (attention_bias, mlp_bias).
     """
 
     architecture: str
@@ -72,6 +90,7 @@ class ModelConfig:
     rope_scaling: RopeScaling | None
     tie_word_embeddings: bool
     sliding_window: int | None
+    biases: tuple[str, ...] = ()
 
     def check(self, where: str) -> None:
         """Raises HardcastError, naming `where`, if the sizes cannot belong to a model."""
@@ -112,24 +131,32 @@ class ModelConfig:
         family = FAMILIES[self.architecture]
         q_size = self.num_attention_heads * self.head_dim
         kv_size = self.num_key_value_heads * self.head_dim
+        hidden, inner = self.hidden_size, self.intermediate_size
+        biased = {*family.biases, *self.biases}
         shapes: dict[str, tuple[int, ...]] = {
-            "model.embed_tokens.weight": (self.vocab_size, self.hidden_size)
+            "model.embed_tokens.weight": (self.vocab_size, hidden)
         }
         for layer in range(self.num_hidden_layers):
             prefix = f"model.layers.{layer}."
-            shapes[prefix + "input_layernorm.weight"] = (self.hidden_size,)
-            for name, size in (("q_proj", q_size), ("k_proj", kv_size), ("v_proj", kv_size)):
-                shapes[f"{prefix}self_attn.{name}.weight"] = (size, self.hidden_size)
-                if family.qkv_bias:
-                    shapes[f"{prefix}self_attn.{name}.bias"] = (size,)
+
+            def matrix(
+                block: str, name: str, rows: int, columns: int, prefix: str = prefix
+            ) -> None:
+                shapes[f"{prefix}{block}.{name}.weight"] = (rows, columns)
+                if name in biased:
+                    shapes[f"{prefix}{block}.{name}.bias"] = (rows,)
+
+            shapes[prefix + "input_layernorm.weight"] = (hidden,)
+            for name, rows in zip(ATTENTION[:3], (q_size, kv_size, kv_size), strict=True):
+                matrix("self_attn", name, rows, hidden)
             if family.head_norms:
                 shapes[prefix + "self_attn.q_norm.weight"] = (self.head_dim,)
                 shapes[prefix + "self_attn.k_norm.weight"] = (self.head_dim,)
-            shapes[prefix + "self_attn.o_proj.weight"] = (self.hidden_size, q_size)
-            shapes[prefix + "post_attention_layernorm.weight"] = (self.hidden_size,)
-            shapes[prefix + "mlp.gate_proj.weight"] = (self.intermediate_size, self.hidden_size)
-            shapes[prefix + "mlp.up_proj.weight"] = (self.intermediate_size, self.hidden_size)
-            shapes[prefix + "mlp.down_proj.weight"] = (self.hidden_size, self.intermediate_size)
+            matrix("self_attn", "o_proj", hidden, q_size)
+            shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
+            matrix("mlp", "gate_proj", inner, hidden)
+            matrix("mlp", "up_proj", inner, hidden)
+            matrix("mlp", "down_proj", hidden, inner)
         shapes["model.norm.weight"] = (self.hidden_size,)
         if not self.tie_word_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_size)

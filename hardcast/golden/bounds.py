@@ -88,9 +88,9 @@ class Bounds:
                 self._put(step.buffer, np.tile(one, step.num_heads) + _half(self.points.qk))
             case kinds.Matvec():
                 assert matrix is not None
-                rows = self._matvec(step, matrix) + _half(self._point(step.dst))
+                rows = self._matvec(step, matrix) + _half(self.points.of(step.dst))
                 if bias is not None:  # rounded to the same point by itself
-                    rows = rows + np.abs(bias).astype(object) + _half(self._point(step.dst))
+                    rows = rows + np.abs(bias).astype(object) + _half(self.points.of(step.dst))
                 self._put(step.dst, rows)
                 if step.dst == "x":  # at y's point, and no wider than y may be
                     self.largest["y"] = max(self.largest["y"], self.largest["x"])
@@ -113,14 +113,6 @@ class Bounds:
     def _put(self, buffer: str, bound: np.ndarray) -> None:
         self._now[buffer] = bound
         self.largest[buffer] = max(self.largest.get(buffer, 0), int(bound.max()))
-
-    def _point(self, buffer: str) -> int:
-        """Fraction bits of a buffer."""
-        points = self.points
-        at = {"x": points.residual, "y": points.residual, "q": points.qk, "k": points.qk}
-        at |= {"v": points.v, "a": points.a, "g": points.gate, "u": points.gate}
-        at |= {"f": points.f, "logits": points.logits}
-        return {**at, "h": points.residual + points.norm_extra}[buffer]
 
     def _matvec(self, step: kinds.Matvec, matrix: Matrix) -> np.ndarray:
         sum_bits = matrix.sum_bits()
@@ -156,7 +148,7 @@ class Bounds:
             rows = rows + lost
             return _real(matrix, rows + (rows >> 9), FRACTION)
         src = _stored(self._now[step.src], BLOCK)
-        point = points.residual if step.src == "h" else self._point(step.src)
+        point = points.residual if step.src == "h" else self.points.of(step.src)
         magnitude = min(_bits(int(src.max()), point), MAGNITUDE_BITS)
         drop = max(magnitude + sum_bits - PRODUCT_BITS, 0)
         lost = (1 << drop + FRACTION >> point + 1) + 1 if drop else 0
@@ -169,7 +161,7 @@ class Bounds:
         with which a buffer could exceed int64.
         """
         bound = {**self.largest, "h": self._scaled}
-        found = {buffer: _bits(bound[buffer], self._point(buffer)) for buffer in bound}
+        found = {buffer: _bits(bound[buffer], self.points.of(buffer)) for buffer in bound}
         for buffer in ("y", "q", "k", "v", "g", "u", "logits"):
             # What MATVEC shifts left before it saturates; then no such shift leaves int64.
             if found.get(buffer, 0) > WIDEST:

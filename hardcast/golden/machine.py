@@ -161,16 +161,6 @@ class _Pass:
 
     def _matvec(self, step: kinds.Matvec) -> np.ndarray:
         points = self.points
-        point_out = {
-            "q": points.qk,
-            "k": points.qk,
-            "v": points.v,
-            "g": points.gate,
-            "u": points.gate,
-            "x": points.residual,
-            "y": points.residual,
-            "logits": points.logits,
-        }[step.dst]
         src = self.buffers[step.src]
         assert isinstance(src, Blocks | Normed)
         point_h = points.norm_extra if isinstance(src, Normed) else points.residual
@@ -179,7 +169,7 @@ class _Pass:
             src = _last_rows(src, self.wanted)
         weights = self.golden.weights(step.matrix)
         bias = None if step.bias is None else self.golden.tensor(step.bias)
-        return steps.matvec(weights, src, point_in, point_out, bias)
+        return steps.matvec(weights, src, point_in, points.of(step.dst), bias)
 
     def _attend(self, step: kinds.Attend) -> np.ndarray:
         shape, dim = self.shape, self.shape.head_dim

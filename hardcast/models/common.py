@@ -7,6 +7,7 @@ A helper of this room, not an architecture: it defines no `build_program`, so th
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.program.program import Program, Shape, verify
@@ -59,7 +60,7 @@ def checkpoint_name(image_name: str) -> str:
 def decoder_program(
     config: ModelConfig,
     *,
-    qkv_bias: bool = False,
+    biases: Collection[str] = (),
     head_norm: bool = False,
     activation_bits: int = ACTIVATION_BITS,
     head_activation_bits: int = HEAD_ACTIVATION_BITS,
@@ -68,7 +69,7 @@ def decoder_program(
 
     Args:
         config: sizes of the model.
-        qkv_bias: the q, k and v projections add a bias (Qwen 2).
+        biases: matrices of a layer ("q_proj") that add a bias whatever the config says (Qwen 2).
         head_norm: q and k pass an RMS norm of each head before RoPE (Qwen 3).
         activation_bits: bits of the quantised input of every matrix but the head.
         head_activation_bits: bits of the quantised input of the head.
@@ -87,10 +88,11 @@ def decoder_program(
         head_dim=config.head_dim,
         vocab_size=config.vocab_size,
     )
+    biased = {*biases, *config.biases}
     steps: list[Step] = [Embed("embed_tokens")]
     for layer in range(config.num_hidden_layers):
-        steps += _attention(config, layer, qkv_bias, head_norm, activation_bits)
-        steps += _gated_mlp(layer, activation_bits)
+        steps += _attention(config, layer, biased, head_norm, activation_bits)
+        steps += _gated_mlp(layer, biased, activation_bits)
     # A tied head is the embedding matrix itself: the chip holds one ROM for both steps.
     head = "embed_tokens" if config.tie_word_embeddings else "lm_head"
     steps += [
@@ -103,16 +105,20 @@ def decoder_program(
     return program
 
 
+def _matvec(layer: int, part: str, src: str, dst: str, biased: set[str]) -> Matvec:
+    """dst = the layer's matrix `part` times src, and its bias if it has one."""
+    name = f"layers.{layer}.{part}"
+    return Matvec(name, src, dst, bias=f"{name}.bias" if part in biased else None)
+
+
 def _attention(
-    config: ModelConfig, layer: int, qkv_bias: bool, head_norm: bool, activation_bits: int
+    config: ModelConfig, layer: int, biased: set[str], head_norm: bool, activation_bits: int
 ) -> list[Step]:
     """x += o_proj(attention(norm(x))): the first half of a layer."""
     name = f"layers.{layer}"
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     steps: list[Step] = [Norm(f"{name}.input_layernorm", activation_bits=activation_bits)]
-    for part in "qkv":
-        matrix = f"{name}.{part}_proj"
-        steps.append(Matvec(matrix, "h", part, bias=f"{matrix}.bias" if qkv_bias else None))
+    steps += [_matvec(layer, f"{part}_proj", "h", part, biased) for part in "qkv"]
     if head_norm:
         steps += [
             HeadNorm(f"{name}.q_norm", "q", heads),
@@ -124,20 +130,20 @@ def _attention(
         Rope("k", kv_heads),
         KvWrite(layer),
         Attend(layer, window=config.sliding_window, activation_bits=activation_bits),
-        Matvec(f"{name}.o_proj", "a", "y"),
+        _matvec(layer, "o_proj", "a", "y", biased),
         Add(),
     ]
 
 
-def _gated_mlp(layer: int, activation_bits: int) -> list[Step]:
+def _gated_mlp(layer: int, biased: set[str], activation_bits: int) -> list[Step]:
     """x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x))): the second half of a layer."""
-    name = f"layers.{layer}"
+    gain = f"layers.{layer}.post_attention_layernorm"
     return [
-        Norm(f"{name}.post_attention_layernorm", activation_bits=activation_bits),
-        Matvec(f"{name}.gate_proj", "h", "g"),
-        Matvec(f"{name}.up_proj", "h", "u"),
+        Norm(gain, activation_bits=activation_bits),
+        _matvec(layer, "gate_proj", "h", "g", biased),
+        _matvec(layer, "up_proj", "h", "u", biased),
         GateMul(activation_bits=activation_bits),
-        Matvec(f"{name}.down_proj", "f", "y"),
+        _matvec(layer, "down_proj", "f", "y", biased),
         Add(),
     ]
 

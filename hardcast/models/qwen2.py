@@ -15,7 +15,7 @@ def build_program(
     """One token's forward pass; see `common.decoder_program` for the arguments and errors."""
     return decoder_program(
         config,
-        qkv_bias=True,
+        biases=("q_proj", "k_proj", "v_proj"),
         activation_bits=activation_bits,
         head_activation_bits=head_activation_bits,
     )

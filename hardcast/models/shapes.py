@@ -77,6 +77,7 @@ def _shape(where: str, name: str, table: Any) -> NamedShape:
     if not isinstance(table, dict):
         raise HardcastError(f"{where} is not a table of sizes")
     sizes = get_type_hints(ModelConfig)
+    del sizes["biases"]  # no published model here has any beside its family's
     _same_keys(where, set(table), set(sizes) | set(_OWN_KEYS))
     for key, kind in _OWN_KEYS.items():
         _value(f"{where}.{key}", table[key], kind)

@@ -26,6 +26,13 @@ class Points:
     f: int = 8
     logits: int = 10
 
+    def of(self, buffer: str) -> int:
+        """Fraction bits of a buffer of a program ("x", "q", "logits", ...)."""
+        at = {"x": self.residual, "y": self.residual, "q": self.qk, "k": self.qk}
+        at |= {"v": self.v, "a": self.a, "g": self.gate, "u": self.gate}
+        at |= {"f": self.f, "logits": self.logits}
+        return {**at, "h": self.residual + self.norm_extra}[buffer]
+
     def to_json(self) -> dict[str, int]:
         """What the image stores: name -> fraction bits."""
         return asdict(self)

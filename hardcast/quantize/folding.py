@@ -131,12 +131,14 @@ class Rotated:
         return self._residual.apply(self._residual.apply_to_rows(np.diag(gain)))
 
     def _other(self, name: str) -> np.ndarray:
-        """A head norm's gain or a bias: as stored, but for v's bias, which turns with v."""
+        """A head norm's gain or a bias: as stored, but for a bias whose rows turn: it turns too."""
         tensor = self._plain.tensor(name)
-        turn = self._turns.get(name.removesuffix(".bias"))
-        if turn is None or turn.value_layer < 0:
-            return tensor
-        return self._rotate_values(turn.value_layer, tensor[:, None])[:, 0]
+        turn = self._turns.get(name.removesuffix(".bias"), _Turn())
+        if turn.writes_residual:
+            return self._residual.apply(tensor[None])[0]
+        if turn.value_layer >= 0:
+            return self._rotate_values(turn.value_layer, tensor[:, None])[:, 0]
+        return tensor
 
 
 def _turns(program: Program) -> dict[str, _Turn]:

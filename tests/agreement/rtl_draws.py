@@ -17,7 +17,7 @@ from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
 from hardcast.simulate.session import LINT, RtlChip, simulated
 from hardcast.simulate.verilate import Options
-from tests.random_image import FORMS, Form, config, write_random_image
+from tests.random_image import FORMS, Form, config, some_biases, write_random_image
 
 FAST = Options(optimisation=1, arguments=LINT)
 REPORT = 12  # logits of every token that are compared
@@ -69,6 +69,7 @@ def cases(draw: st.DrawFn) -> Case:
         "rms_norm_eps": draw(st.sampled_from([1e-5, 1e-2])),
         "tie_word_embeddings": draw(st.booleans()),
         "sliding_window": draw(st.sampled_from([None, None, 1, 3, 31, 70])),
+        "biases": draw(some_biases()),
     }
     chip = Chip(
         "drawn",

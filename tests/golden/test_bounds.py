@@ -79,7 +79,7 @@ def element_bounds(image: Image) -> list[np.ndarray | None]:
         if isinstance(step, kinds.Norm | kinds.HeadNorm):
             gain = image.tensor(step.gain).astype(np.int64)
         if isinstance(step, kinds.Matvec) and step.bias is not None:
-            point = image.points.v if step.dst == "v" else image.points.qk
+            point = image.points.of(step.dst)
             bias = np.abs(image.tensor(step.bias).astype(np.int64)) << (FRACTION - point)
         bounds.step(step, matrix=matrix, gain=gain, bias=bias)
         name = getattr(step, "dst", getattr(step, "buffer", None))
@@ -94,9 +94,7 @@ def points_of(points: Points, step: kinds.Step) -> int:
         return points.rope
     if isinstance(step, kinds.HeadNorm):
         return points.qk
-    at = {"x": points.residual, "y": points.residual, "q": points.qk, "k": points.qk}
-    at |= {"v": points.v, "a": points.a, "g": points.gate, "u": points.gate, "f": points.f}
-    return {**at, "logits": points.logits}[step.dst]  # type: ignore[union-attr]
+    return points.of(step.dst)  # type: ignore[union-attr]
 
 
 def check_run(image: Image, watch: Watch, tokens: list[int]) -> None:
