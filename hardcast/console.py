@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -51,14 +52,16 @@ class Console:
 
     def progress(self) -> Bars:
         """Progress bars for the length of a `with` block; call the block's value to move them."""
-        return Bars(self.shows_progress)
+        return Bars(self.shows_progress, self.error)
 
 
 class Bars:
     """One bar a description: `bars("quantize", 12, 211)`. A silent no-op where nobody watches."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, shown: bool, line: Callable[[str], None] = lambda text: None) -> None:
+        """line: writes a line where nobody watches bars."""
         self._progress: Progress | None = _rich_progress() if shown else None
+        self._line = line
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bars:
@@ -82,6 +85,13 @@ class Bars:
         if description not in self._tasks:
             self._tasks[description] = self._progress.add_task(description, total=total)
         self._progress.update(self._tasks[description], completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """A line on stderr about the work that goes on, above the bars if there are any."""
+        if self._progress is None:
+            self._line(f"note: {text}")
+        else:
+            self._progress.console.print(f"note: {text}", markup=False, highlight=False)
 
 
 def _finite(value: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +39,7 @@ from hardcast.quantize.rounder import Rounder
 from hardcast.tokenizer import Tokenizer, spec_from_source
 
 Progress = Callable[[str, int, int | None], None]
+Note = Callable[[str], None]
 
 LOG2_E = 1.4426950408889634  # exp is computed as a power of two: q carries the factor
 DEFAULT_CONTEXT = 8192  # positions of KV cache, unless the model has fewer or the user says
@@ -72,7 +73,10 @@ class Options:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What `build` made. bits_per_weight and rom_bits count codes, scales, offsets, multipliers."""
+    """What `build` made. bits_per_weight and rom_bits count codes, scales, offsets, multipliers.
+
+    notes: what the user should know of how the model was read, a line each.
+    """
 
     path: Path
     digest: str
@@ -81,6 +85,7 @@ class BuildReport:
     rom_bits: int
     seconds: float
     stopped_after: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _Build:
@@ -92,10 +97,11 @@ class _Build:
     widths: dict[str, int]
     digest = ""
 
-    def __init__(self, options: Options, progress: Progress) -> None:
+    def __init__(self, options: Options, progress: Progress, note: Note) -> None:
         if options.activation_bits not in ACTIVATION_BITS_RANGE:
             raise HardcastError(f"activation bits {options.activation_bits} are outside 8..15")
-        self.options, self.progress = options, progress
+        self.options, self.progress, self._note = options, progress, note
+        self.notes: list[str] = []
         self.recipe = recipes.get(options.recipe)
         if options.synthetic and (options.calibrate is not None or self.recipe.wide is not None):
             raise HardcastError(
@@ -114,6 +120,7 @@ class _Build:
         self.biases: dict[str, np.ndarray] = {}
         self.matrices: dict[str, tuple[int, int]] = {}  # name -> weights, rom_bits
         self.checkpoint = self._open()
+        self._say(self.checkpoint.notes)
         most = self.checkpoint.config.max_position_embeddings
         asked = options.context
         self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked
@@ -128,6 +135,12 @@ class _Build:
         self.recipe = dataclasses.replace(self.recipe, rotate=False, rounding="nearest")
         shape = shapes.get_shape(self.options.model)
         return SyntheticCheckpoint(shape.name, shape.config, self.options.seed)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        """Tells the user at once, and the report."""
+        for line in lines:
+            self.notes.append(line)
+            self._note(line)
 
     def key(self) -> str | None:
         """What an interrupted build must have in common with the one that goes on; None: none can.
@@ -313,11 +326,13 @@ def build(
     stop_after: str | None = None,
     replace: bool = False,
     progress: Progress = lambda description, done, total: None,
+    note: Note = lambda line: None,
     **options: Any,
 ) -> BuildReport:
     """Builds the image of `model` at `out`.
 
-    stop_after: name of a pass; nothing is written then. options: fields of Options.
+    stop_after: name of a pass; nothing is written then. note: told each line of the report's notes
+    as soon as it is known. options: fields of Options.
     A long build that is interrupted leaves its finished matrices in a folder beside `out`, and
     the same build goes on from there.
     Raises HardcastError for anything wrong with the model, the options or the output path.
@@ -326,7 +341,7 @@ def build(
     if stop_after is not None and stop_after not in PASSES:
         raise HardcastError(f"pass {stop_after!r} is not known; there are: {', '.join(PASSES)}")
     ImageWriter(out, replace)  # refuses a bad path before a model is fetched
-    state = _Build(Options(model, **options), progress)
+    state = _Build(Options(model, **options), progress, note)
     if stop_after != "read":
         writer = ImageWriter(out, replace, None if stop_after else state.key())
         try:
@@ -348,4 +363,5 @@ def build(
         rom_bits,
         time.perf_counter() - begun,
         stop_after,
+        tuple(state.notes),
     )

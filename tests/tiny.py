@@ -62,29 +62,32 @@ def tensors(architecture: str, seed: int = 0, **overrides: Any) -> dict[str, np.
     kv_heads, inner = c["num_key_value_heads"], c["intermediate_size"]
     found: dict[str, np.ndarray] = {}
 
-    def matrix(name: str, out_features: int, in_features: int, gain: float = 1.0) -> None:
+    def matrix(
+        name: str, out_features: int, in_features: int, gain: float = 1.0, bias: bool = False
+    ) -> None:
         found[name] = draw(generator, (out_features, in_features), gain / np.sqrt(in_features))
+        if bias:
+            found[name.replace(".weight", ".bias")] = draw(generator, (out_features,), 0.5)
 
     def norm(name: str, size: int) -> None:
         found[name] = np.float32(1.0) + draw(generator, (size,), 0.25)
 
+    attention, mlp = bool(c.get("attention_bias")), bool(c.get("mlp_bias"))
     matrix("model.embed_tokens.weight", c["vocab_size"], hidden, gain=4.0)
     for layer in range(c["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         norm(prefix + "input_layernorm.weight", hidden)
         for name, count in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)):
-            matrix(f"{prefix}self_attn.{name}.weight", count * head_dim, hidden, gain=2.0)
-            if architecture == "qwen2":
-                bias = draw(generator, (count * head_dim,), 0.5)
-                found[f"{prefix}self_attn.{name}.bias"] = bias
+            bias = attention or architecture == "qwen2"
+            matrix(f"{prefix}self_attn.{name}.weight", count * head_dim, hidden, 2.0, bias)
         if architecture == "qwen3":
             norm(prefix + "self_attn.q_norm.weight", head_dim)
             norm(prefix + "self_attn.k_norm.weight", head_dim)
-        matrix(prefix + "self_attn.o_proj.weight", hidden, heads * head_dim)
+        matrix(prefix + "self_attn.o_proj.weight", hidden, heads * head_dim, bias=attention)
         norm(prefix + "post_attention_layernorm.weight", hidden)
-        matrix(prefix + "mlp.gate_proj.weight", inner, hidden, gain=2.0)
-        matrix(prefix + "mlp.up_proj.weight", inner, hidden)
-        matrix(prefix + "mlp.down_proj.weight", hidden, inner)
+        matrix(prefix + "mlp.gate_proj.weight", inner, hidden, 2.0, mlp)
+        matrix(prefix + "mlp.up_proj.weight", inner, hidden, bias=mlp)
+        matrix(prefix + "mlp.down_proj.weight", hidden, inner, bias=mlp)
     norm("model.norm.weight", hidden)
     if not c["tie_word_embeddings"]:
         matrix("lm_head.weight", c["vocab_size"], hidden, gain=4.0)
@@ -179,10 +182,14 @@ GGUF_NAMES = {
     "self_attn.q_norm.weight": "attn_q_norm.weight",
     "self_attn.k_norm.weight": "attn_k_norm.weight",
     "self_attn.o_proj.weight": "attn_output.weight",
+    "self_attn.o_proj.bias": "attn_output.bias",
     "post_attention_layernorm.weight": "ffn_norm.weight",
     "mlp.gate_proj.weight": "ffn_gate.weight",
+    "mlp.gate_proj.bias": "ffn_gate.bias",
     "mlp.up_proj.weight": "ffn_up.weight",
+    "mlp.up_proj.bias": "ffn_up.bias",
     "mlp.down_proj.weight": "ffn_down.weight",
+    "mlp.down_proj.bias": "ffn_down.bias",
 }
 
 

@@ -33,17 +33,23 @@ def open_checkpoint(model: str | Path, progress: Progress | None = None) -> Chec
     # Readers are imported here: naming a model or asking for the cache needs neither.
     path = locate(str(model), progress)
     if path.is_dir():
-        files = sorted(path.glob("*.gguf"))
-        if (path / "config.json").exists() or not files:
+        files = _gguf_files(path)
+        if not files or any(path.glob("*.safetensors")):
             from hardcast.checkpoint.safetensors import SafetensorsCheckpoint
 
             return SafetensorsCheckpoint(path)
-        if len(files) > 1:
-            names = ", ".join(file.name for file in files[:5])
-            raise HardcastError(f"{path}: holds {len(files)} .gguf files ({names}); name one")
         path = files[0]
     elif path.suffix == ".safetensors":
         raise HardcastError(f"{path}: give its folder instead, which holds config.json as well")
     from hardcast.checkpoint.gguf import GgufCheckpoint
 
     return GgufCheckpoint(path)
+
+
+def _gguf_files(folder: Path) -> list[Path]:
+    """The folder's .gguf model, in a list of at most one. Raises HardcastError for several."""
+    files = sorted(f for f in folder.glob("*.gguf") if not f.name.startswith("mmproj"))
+    if len(files) > 1 and not any(folder.glob("*.safetensors")):
+        names = ", ".join(file.name for file in files[:5])
+        raise HardcastError(f"{folder}: holds {len(files)} .gguf files ({names}); name one")
+    return files

@@ -45,6 +45,8 @@ class Checkpoint(Protocol):
 
     path: Path
     config: ModelConfig
+    notes: list[str]
+    """What the user should know of how it was read, a line each."""
 
     def names(self) -> list[str]:
         """Every tensor of the model, in the order of the forward pass."""
@@ -81,8 +83,10 @@ def check_tensors(
     expected = config.tensor_shapes()
     for name, shape in expected.items():
         if name not in found:
+            other = next((key for key in found if key.endswith("." + name)), None)
             raise HardcastError(
                 f"{path}: tensor {name} is missing; the {config.architecture} config needs it"
+                + (f" (there is {other:.100}: save the model itself, unwrapped)" if other else "")
             )
         if found[name] != shape:
             raise HardcastError(

@@ -1,61 +1,57 @@
 """Safetensors checkpoints: a folder with config.json and one file, or shards and their index.
 
-Layout of a file: uint64 length of the header; the header, JSON of name -> {dtype, shape,
-data_offsets}; the data. The header is parsed here because NumPy has no bfloat16 and because every
-number in it is held against the file's size before it is used.
+Which file counts, which of two names a shared matrix has and what stands for what is settled as
+transformers does it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardcast.checkpoint.base import (
-    Grid,
-    check_finite,
-    check_tensors,
-    json_object,
-    read_bytes,
-    read_json,
-)
+from hardcast.checkpoint import foreign
+from hardcast.checkpoint.base import Grid, check_finite, check_tensors, read_bytes, read_json
+from hardcast.checkpoint.config import ModelConfig
 from hardcast.checkpoint.hf_config import model_config
+from hardcast.checkpoint.safetensors_header import ITEM_BYTES, Entry, read_header
 from hardcast.errors import HardcastError
 
-HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-HEAD = "lm_head.weight"
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+BASE, BASE_NAMES = "model.", ("embed_tokens.", "layers.", "norm.")  # a base model lacks the prefix
+PIECE_WEIGHTS = 1 << 22  # compared at a time
 BUFFER_ENDS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias")  # old exports keep these
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """Where a tensor's data lie. shape: as stored, outermost first. dtype: the format's name."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    size_bytes: int
 
 
 class SafetensorsCheckpoint:
     """A folder in Hugging Face's form; see base.Checkpoint for what each method gives."""
 
     def __init__(self, path: str | Path) -> None:
-        """Reads config.json and every header; raises HardcastError, no weight is read yet."""
+        """Reads config.json and every header; raises HardcastError.
+
+        No weight is read yet, but where both names of a tied matrix are stored: these are compared.
+        """
         self.path = Path(path)
         config_path = self.path / "config.json"
+        if not config_path.is_file():
+            raise foreign.no_config(self.path)
         self._raw_config = read_json(config_path)
-        self._entries = _entries(self.path)
-        self.config = model_config(str(config_path), self._raw_config, HEAD in self._entries)
+        stored = _entries(self.path)
+        foreign.refuse_quantized(config_path, self._raw_config, list(stored))
+        self._entries = {_full_name(name, stored): entry for name, entry in stored.items()}
+        has_head, is_base = HEAD in stored, set(stored) != set(self._entries)
+        # Without a word in config.json a missing head says that it is tied, unless it is missing
+        # because a base model was saved.
+        config, self.notes = model_config(
+            str(config_path), self._raw_config, not has_head and not is_base
+        )
+        self.notes += foreign.notes(self.path)
+        self.config = self._settle_head(config)
         found = {name: entry.shape for name, entry in self._entries.items()}
         ignored = [name for name in found if name.endswith(BUFFER_ENDS)]
-        if self.config.tie_word_embeddings:
-            ignored.append(HEAD)  # some exports store the tied matrix twice
         check_tensors(self.path, self.config, found, ignored)
         self._names = list(self.config.tensor_shapes())
         for name in self._names:
@@ -118,93 +114,93 @@ class SafetensorsCheckpoint:
         path = self.path / name
         return read_json(path) if path.is_file() else {}
 
-    def _entry(self, name: str) -> _Entry:
+    def _entry(self, name: str) -> Entry:
         if name not in self._entries:
             raise HardcastError(f"{self.path}: there is no tensor {name}")
         return self._entries[name]
 
+    def _settle_head(self, config: ModelConfig) -> ModelConfig:
+        """Leaves a tied matrix under the embedding's name; unties what is stored as two."""
+        entries = self._entries
+        if not config.tie_word_embeddings:
+            if EMBEDDING in entries and HEAD not in entries:
+                raise HardcastError(
+                    f"{self.path}: tensor {HEAD} is missing, the head, and tie_word_embeddings is "
+                    f"not true; save the model with its head (AutoModelForCausalLM), or set "
+                    f"tie_word_embeddings if the embedding is the head"
+                )
+            return config
+        if HEAD not in entries:
+            if self._raw_config.get("tie_word_embeddings") is None:
+                self.notes.append(
+                    f"{self.path}: there is no {HEAD} and config.json does not say that it is "
+                    f"tied: the embedding is taken as the head"
+                )
+            return config
+        if EMBEDDING not in entries:
+            entries[EMBEDDING] = entries.pop(HEAD)
+        elif self._equal(EMBEDDING, HEAD):
+            del entries[HEAD]
+        else:
+            self.notes.append(
+                f"{self.path}: tie_word_embeddings is true, but {EMBEDDING} and {HEAD} differ: "
+                f"each is used, as transformers does"
+            )
+            return dataclasses.replace(config, tie_word_embeddings=False)
+        return config
 
-def _entries(folder: Path) -> dict[str, _Entry]:
-    """Every tensor of the folder's one file or of its shards."""
+    def _equal(self, one: str, other: str) -> bool:
+        """Whether two matrices hold the same numbers, read a piece at a time."""
+        shape = self.shape(one)
+        types = {self._entry(one).dtype, self._entry(other).dtype}
+        if shape != self.shape(other) or len(shape) != 2 or not types <= set(ITEM_BYTES):
+            return False
+        step = max(PIECE_WEIGHTS // max(shape[1], 1), 1)
+        pieces = (slice(first, first + step) for first in range(0, shape[0], step))
+        return all(np.array_equal(self.tensor(one, p), self.tensor(other, p)) for p in pieces)
+
+
+def _full_name(name: str, stored: dict[str, Entry]) -> str:
+    """A tensor's name in the whole model: a base model is saved without its prefix."""
+    full = BASE + name
+    return full if name.startswith(BASE_NAMES) and full not in stored else name
+
+
+def _entries(folder: Path) -> dict[str, Entry]:
+    """Every tensor of the folder's one file, or of its shards.
+
+    model.safetensors goes before an index, as in transformers: an index beside it is left over
+    from an earlier save.
+    """
+    if (folder / SINGLE).is_file():
+        return read_header(folder / SINGLE)
     if (folder / INDEX).is_file():
         return _sharded(folder)
-    single = folder / SINGLE
-    if not single.is_file():
-        others = sorted(folder.glob("*.safetensors"))
-        if len(others) == 1:
-            single = others[0]
-        elif others:
-            raise HardcastError(f"{folder / INDEX}: not found; it says which shard holds what")
-        elif any(folder.glob("*.bin")):
-            raise HardcastError(
-                f"{folder}: only pickled weights (.bin), which are never loaded; convert them "
-                f"with transformers: save_pretrained(folder, safe_serialization=True)"
-            )
-        else:
-            raise HardcastError(f"{single}: not found; a model's folder needs it")
-    return _read_header(single)
+    others = foreign.own_weights(folder)
+    if len(others) == 1:
+        return read_header(others[0])
+    if others:
+        raise HardcastError(f"{folder / INDEX}: not found; it says which shard holds what")
+    raise foreign.no_weights(folder / SINGLE)
 
 
-def _sharded(folder: Path) -> dict[str, _Entry]:
+def _sharded(folder: Path) -> dict[str, Entry]:
     weight_map = read_json(folder / INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise HardcastError(f"{folder / INDEX}: has no weight_map")
-    entries: dict[str, _Entry] = {}
-    headers: dict[str, dict[str, _Entry]] = {}
+    entries: dict[str, Entry] = {}
+    headers: dict[str, dict[str, Entry]] = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".", ".."):
             raise HardcastError(f"{folder / INDEX}: {shard!r:.60} is no file name of a shard")
         if shard not in headers:
             if not (folder / shard).is_file():
                 raise HardcastError(f"{folder / shard}: this shard is missing; fetch it again")
-            headers[shard] = _read_header(folder / shard)
+            headers[shard] = read_header(folder / shard)
         if name not in headers[shard]:
             raise HardcastError(f"{folder / shard}: tensor {name} is missing from this shard")
         entries[name] = headers[shard][name]
     return entries
-
-
-def _read_header(path: Path) -> dict[str, _Entry]:
-    """Parses and checks one file's header; every tensor lies within the file."""
-    try:
-        size_bytes = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size_bytes < 8 or length > min(size_bytes - 8, HEADER_LIMIT_BYTES):
-                raise HardcastError(
-                    f"{path}: a header of {length} bytes cannot be in a file of {size_bytes}: "
-                    f"it is truncated or no safetensors file"
-                )
-            header = json_object(file.read(length), f"{path} (header)")
-    except OSError as error:
-        raise HardcastError(f"{path}: cannot be read: {error.strerror}") from None
-    header.pop("__metadata__", None)
-    start = 8 + length
-    return {name: _entry(path, name, value, start, size_bytes) for name, value in header.items()}
-
-
-def _entry(path: Path, name: str, value: Any, start: int, file_bytes: int) -> _Entry:
-    where = f"{path}: tensor {name[:80]!r}"
-    try:
-        dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
-    except (TypeError, KeyError, ValueError):
-        raise HardcastError(f"{where}: its header entry is malformed") from None
-    sizes = (*shape[:8], begin, end)
-    if len(shape) > 8 or not all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in sizes
-    ):
-        raise HardcastError(f"{where}: its shape or offsets are no whole numbers")
-    if not begin <= end <= file_bytes - start:
-        raise HardcastError(
-            f"{where}: ends at byte {start + end}, past the end of the file at {file_bytes}: "
-            f"it is truncated or damaged, fetch it again"
-        )
-    size_bytes = ITEM_BYTES.get(dtype, 0) if isinstance(dtype, str) else 0
-    for size in shape:
-        size_bytes *= size
-    if size_bytes and size_bytes != end - begin:
-        raise HardcastError(f"{where}: {end - begin} bytes for {dtype} of shape {list(shape)}")
-    return _Entry(path, str(dtype)[:20], shape, start + begin, end - begin)
 
 
 def _to_float32(data: np.ndarray, dtype: str) -> np.ndarray:

@@ -57,6 +57,7 @@ class SyntheticCheckpoint:
             )
         self.path = Path(name)
         self.config = config
+        self.notes: list[str] = []
         self.seed = seed
         self._shapes = config.tensor_shapes()
 

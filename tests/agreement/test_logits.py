@@ -29,12 +29,13 @@ from tests.random_image import FORMS, Form, config, model_configs, some_forms, w
 PATHS = available_paths()
 THREADS = (1, 2)
 
-# Sizes that nothing divides, one model an architecture; the last is a Mistral.
+# Sizes that nothing divides: a model an architecture, one with every bias, and a Mistral.
 MODELS = {
     "llama": ("llama", {"num_attention_heads": 6, "num_key_value_heads": 3}),
     "untied": ("llama", {"tie_word_embeddings": False, "hidden_size": 120}),
     "qwen2": ("qwen2", {"hidden_size": 80, "head_dim": 20, "intermediate_size": 144}),
     "qwen3": ("qwen3", {"head_dim": 32, "num_key_value_heads": 4, "tie_word_embeddings": False}),
+    "biases": ("llama", {"attention_bias": True, "mlp_bias": True, "hidden_size": 72}),
     "mistral": ("llama", {"sliding_window": 7, "model_type": "mistral"}),
 }
 

@@ -172,10 +172,12 @@ def test_missing_tensor_is_named(tmp_path: Path, architecture: str) -> None:
 
 
 def test_tensor_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
-    """A llama file with attention biases is another model than one without."""
-    weights = {"model.layers.0.self_attn.q_proj.bias": np.ones(96, np.float32)}
-    path = tiny.write_gguf(tmp_path / "m.gguf", "llama", weights=weights)
-    assert "q_proj.bias' is no part of a llama model" in refused(path)
+    """A file with a tensor more is another model: an output bias of Qwen 2, a bias in one layer."""
+    weights = {"model.layers.0.self_attn.o_proj.bias": np.ones(96, np.float32)}
+    path = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", weights=weights)
+    assert "o_proj.bias' is no part of a qwen2 model" in refused(path)
+    path = tiny.write_gguf(tmp_path / "n.gguf", "llama", weights=weights)
+    assert "layers.1.self_attn.o_proj.bias is missing" in refused(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -64,6 +65,26 @@ def test_llama_rows_are_in_hugging_face_order(
         np.testing.assert_array_equal(checkpoint.tensor(full, slice(5, 21)), wanted[5:21])
 
 
+@pytest.mark.parametrize("mlp_bias", [False, True])
+def test_biases_of_a_llama_are_in_hugging_face_order(tmp_path: Path, mlp_bias: bool) -> None:
+    """The converter moves the values of q's and k's biases as it moves their rows."""
+    sizes = {"attention_bias": True, "mlp_bias": mlp_bias, "num_key_value_heads": 1}
+    checkpoint = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama", quant="F32", **sizes))
+    wanted = tiny.tensors("llama", **sizes)
+    assert set(checkpoint.names()) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(checkpoint.tensor(name), array, err_msg=name)
+
+
+def test_biases_are_found_one_matrix_at_a_time(tmp_path: Path) -> None:
+    """llama.cpp takes each bias that the file holds; nothing in the metadata says which."""
+    dropped = [f"model.layers.{layer}.self_attn.o_proj.bias" for layer in (0, 1)]
+    path = tiny.write_gguf(
+        tmp_path / "m.gguf", "llama", weights=dict.fromkeys(dropped), attention_bias=True
+    )
+    assert opened(path).config.biases == ("q_proj", "k_proj", "v_proj")
+
+
 def test_config(tmp_path: Path) -> None:
     config = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama")).config
     wanted = tiny.config("llama")
@@ -100,6 +121,46 @@ def test_rope_scaling_and_window(tmp_path: Path) -> None:
     assert len(scaling.factors) == 12
     assert scaling.factors[0] == 1.0
     assert scaling.factors[-1] == 8.0
+
+
+@pytest.mark.parametrize(
+    "metadata, wanted",
+    [
+        ({"llama.rope.scale_linear": 2.5}, RopeScaling("linear", factor=2.5)),  # files of 2023
+        ({"llama.rope.scaling.factor": 2.5}, RopeScaling("linear", factor=2.5)),
+        (
+            {"llama.rope.scaling.factor": 4.0, "llama.rope.scale_linear": 2.5},
+            RopeScaling("linear", factor=4.0),
+        ),
+        ({"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 2.5}, None),
+        ({"llama.rope.scaling.type": "linear"}, None),
+        ({"llama.rope.scaling.factor": 0.0}, None),
+    ],
+)
+def test_rope_scaling_as_llama_cpp_takes_it(
+    tmp_path: Path, metadata: dict[str, Any], wanted: RopeScaling | None
+) -> None:
+    checkpoint = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama", metadata=metadata))
+    assert checkpoint.config.rope_scaling == wanted
+    assert checkpoint.notes == []
+
+
+def test_a_factor_stretches_stored_factors_too(tmp_path: Path) -> None:
+    metadata = {"llama.rope.scaling.factor": 2.0}
+    path = tiny.write_gguf(
+        tmp_path / "m.gguf", "llama", rope_scaling=LLAMA3_ROPE, metadata=metadata
+    )
+    scaling = opened(path).config.rope_scaling
+    assert scaling is not None and scaling.factors[0] == 2.0 and scaling.factors[-1] == 16.0
+
+
+def test_sizes_that_are_listed_for_every_layer(tmp_path: Path) -> None:
+    metadata = {"llama.attention.head_count_kv": [2, 2], "llama.feed_forward_length": [160, 160]}
+    config = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama", metadata=metadata)).config
+    assert (config.num_key_value_heads, config.intermediate_size) == (2, 160)
+    metadata["llama.attention.head_count_kv"] = [2, 1]
+    with pytest.raises(HardcastError, match=r"head_count_kv is \[2, 1\], expected an integer"):
+        opened(tiny.write_gguf(tmp_path / "n.gguf", "llama", metadata=metadata))
 
 
 @pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0"])

@@ -108,6 +108,42 @@ def test_config_defaults_and_versions(tmp_path: Path) -> None:
     assert (config.rope_theta, config.rope_scaling) == (5e5, scaling)
 
 
+def test_biases_by_family(tmp_path: Path) -> None:
+    """transformers' Qwen 2 has its three biases whatever attention_bias says."""
+    qkv = ("q_proj", "k_proj", "v_proj")
+    for architecture, wanted in (("llama", (*qkv, "o_proj")), ("qwen3", (*qkv, "o_proj"))):
+        folder = tmp_path / architecture
+        tiny.write_safetensors(folder, architecture, attention_bias=True)
+        assert open_checkpoint(folder).config.biases == wanted
+    qwen2 = tiny.write_safetensors(tmp_path / "qwen2", "qwen2")
+    for said in (True, False):
+        config = config_of(qwen2, attention_bias=said)
+        assert config.biases == ()
+        assert f"model.layers.0.self_attn.{qkv[0]}.bias" in config.tensor_shapes()
+    edit(qwen2, attention_bias=None, mlp_bias=True)
+    assert "mlp_bias true is not supported for qwen2" in refused(qwen2)
+
+
+def test_rope_is_read_in_the_order_of_transformers(tmp_path: Path) -> None:
+    """rope_scaling before rope_parameters, the table before what stands beside it."""
+    tiny.write_safetensors(tmp_path, "llama", rope_theta=123.0)
+    tables = {
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+        "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 77.0},
+    }
+    config = config_of(tmp_path, **tables)
+    assert (config.rope_theta, config.rope_scaling) == (123.0, RopeScaling("linear", factor=2.0))
+    config = config_of(tmp_path, rope_scaling=None)
+    assert (config.rope_theta, config.rope_scaling) == (77.0, RopeScaling("linear", factor=3.0))
+    llama3 = {"type": "llama3", "factor": 4, "low_freq_factor": 1, "high_freq_factor": 4}
+    config = config_of(tmp_path, rope_scaling=llama3, max_position_embeddings=512)
+    assert config.rope_scaling == RopeScaling("llama3", 4.0, 1.0, 4.0, 512)
+    config = config_of(tmp_path, original_max_position_embeddings=64)
+    assert config.rope_scaling == RopeScaling("llama3", 4.0, 1.0, 4.0, 64)
+    edit(tmp_path, rope_scaling={"full_attention": {"rope_type": "default"}})
+    assert "gives 'full_attention' a RoPE of its own" in refused(tmp_path)
+
+
 def test_sliding_window(tmp_path: Path) -> None:
     mistral = tiny.write_safetensors(tmp_path / "m", "llama", model_type="mistral")
     assert config_of(mistral).architecture == "llama"
@@ -121,9 +157,26 @@ def test_sliding_window(tmp_path: Path) -> None:
     assert config_of(qwen, **on, max_window_layers=0).sliding_window == 100
     edit(qwen, **on, max_window_layers=1)
     assert "1 of 2 layers" in refused(qwen)
-    kinds = ["sliding_attention", "full_attention"]
-    edit(qwen, layer_types=kinds)
+    sliding, full = "sliding_attention", "full_attention"
+    edit(qwen, layer_types=[sliding, full])
     assert "1 of 2 layers" in refused(qwen)
+    assert config_of(qwen, layer_types=[sliding, sliding]).sliding_window == 100
+    assert config_of(qwen, layer_types=[full, full]).sliding_window is None
+    edit(qwen, layer_types=[sliding, sliding], use_sliding_window=False)
+    assert "2 of 2 layers with no sliding_window" in refused(qwen)
+    edit(qwen, layer_types=[full, "chunked_attention"])
+    assert "layer_types holds 'chunked_attention'" in refused(qwen)
+    edit(qwen, layer_types=[full])
+    assert "expected one of 2 layers each" in refused(qwen)
+
+
+def test_a_window_that_config_json_leaves_to_the_library(tmp_path: Path) -> None:
+    """Mistral's default is 4096 positions; null says that there is no window."""
+    mistral = tiny.write_safetensors(tmp_path, "llama", model_type="mistral")
+    assert open_checkpoint(mistral).config.sliding_window == 4096
+    path = mistral / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sliding_window": None}))
+    assert open_checkpoint(mistral).config.sliding_window is None
 
 
 @pytest.mark.parametrize(
@@ -158,8 +211,9 @@ def test_missing_field_is_named(tmp_path: Path, name: str) -> None:
         ({"num_key_value_heads": 3}, "no multiple"),
         ({"head_dim": 23}, "head_dim 23 is odd"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ({"attention_bias": True}, "attention_bias true is not supported"),
-        ({"mlp_bias": True}, "mlp_bias true is not supported"),
+        ({"attention_bias": True}, "layers.0.self_attn.q_proj.bias is missing"),
+        ({"mlp_bias": True}, "layers.0.mlp.gate_proj.bias is missing"),
+        ({"model_type": "mistral", "attention_bias": True}, "attention_bias true is not supported"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "RoPE scaling 'yarn'"),
         ({"rope_scaling": {"rope_type": "linear"}}, "the field factor is missing"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor is 0"),
@@ -204,7 +258,7 @@ def test_missing_pieces_are_named(tmp_path: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"x")
     assert "never loaded" in refused(folder)
     (folder / "config.json").unlink()
-    assert "config.json: cannot be read" in refused(folder)
+    assert "config.json: not found" in refused(folder)
 
 
 @pytest.mark.parametrize(

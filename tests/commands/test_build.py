@@ -63,6 +63,21 @@ def test_build_gives_a_verified_image_and_its_figures(
     assert leftovers(tmp_path) == ["tiny.image"]
 
 
+def test_notes_are_told_at_once_and_in_the_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key that nobody knows."""
+    folder = tiny.write_safetensors(tmp_path / "m", "llama", warp_factor=9)
+    argv = ["build", str(folder), "-o", str(tmp_path / "i")]
+    assert cli.main([*argv, "--json"]) == 0
+    captured = capsys.readouterr()
+    notes = json.loads(captured.out)["notes"]
+    assert captured.err == "".join(f"note: {note}\n" for note in notes)
+    assert len(notes) == 1 and "warp_factor" in notes[0]
+    assert cli.main([*argv, "--force"]) == 0
+    assert capsys.readouterr().err == captured.err
+
+
 def test_the_same_model_gives_the_same_digest(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,11 +51,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama one kv head": ("Llama", {"num_key_value_heads": 1}),
     "llama wide epsilon": ("Llama", {"rms_norm_eps": 0.5}),
+    "llama dynamic rope": (  # equal to plain RoPE up to max_position_embeddings
+        "Llama",
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 500.0, "factor": 4.0}},
+    ),
+    "llama attention biases": ("Llama", {"attention_bias": True}),
+    "llama all biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 10}),
     "mistral window": ("Mistral", {"sliding_window": 9}),
     "qwen2": ("Qwen2", {"head_dim": 16}),  # Qwen2Config has no head_dim: hidden_size / heads
     "qwen2 tied": ("Qwen2", {"head_dim": 16, "tie_word_embeddings": True}),
     "qwen3": ("Qwen3", {}),
     "qwen3 tied": ("Qwen3", {"tie_word_embeddings": True}),
+    "qwen3 attention biases": ("Qwen3", {"attention_bias": True}),
 }
 
 

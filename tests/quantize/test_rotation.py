@@ -102,6 +102,7 @@ def test_a_rotated_model_says_the_same(architecture: str, tied: bool, tmp_path: 
         {"hidden_size": 56, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 10},
         {"hidden_size": 75, "head_dim": 6, "intermediate_size": 33},
         {"num_key_value_heads": 4, "num_hidden_layers": 3, "sliding_window": 9},
+        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
     ],
 )
 def test_odd_sizes_rotate(sizes: dict[str, Any], tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             stop_after=args.stop_after,
             replace=args.force,
             progress=progress,
+            note=progress.note,
         )
     console.print(summary(report))
     written = report.stopped_after is None or bool(report.digest)
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "rom_bits": report.rom_bits,
         "seconds": report.seconds,
         "stopped_after": report.stopped_after,
+        "notes": list(report.notes),
     }
 
 

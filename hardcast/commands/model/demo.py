@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         path, _ = fetch(MODEL, progress)
     console.print(f"           {path}\n\n2. build   its chip image: integers only, program inside")
     with console.progress() as progress:
-        report = flow.build(MODEL, args.output, replace=True, progress=progress)
+        report = flow.build(MODEL, args.output, replace=True, progress=progress, note=progress.note)
     console.print(indent(summary(report)))
     image = open_image(args.output)
     executor = executor_of(image, "engine", args.threads, args.path)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from hardcast import models
-from hardcast.checkpoint import Progress, open_checkpoint
+from hardcast.checkpoint import open_checkpoint
 from hardcast.commands._parameters import whole
 from hardcast.commands.talk._talk import add_executor, add_image, executor_of, tokenizer_of
-from hardcast.console import Console, table
+from hardcast.console import Bars, Console, table
 from hardcast.errors import HardcastError
 from hardcast.evaluate.perplexity import CONTEXT, Perplexity, measure
 from hardcast.evaluate.tasks import TaskResult, run_tasks
@@ -148,9 +148,11 @@ def _run_tasks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
 
-def float_model(model: str, image: Image, progress: Progress) -> FloatModel:
+def float_model(model: str, image: Image, progress: Bars) -> FloatModel:
     """The float model that `image` came from. Raises HardcastError if the sizes say otherwise."""
     checkpoint = open_checkpoint(model, progress)
+    for note in checkpoint.notes:
+        progress.note(note)
     program = models.build_program(checkpoint.config)
     if program.shape != image.program.shape or program.architecture != image.program.architecture:
         raise HardcastError(f"{model}: not the model of {image.path}: their sizes differ")

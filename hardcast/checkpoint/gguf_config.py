@@ -1,0 +1,143 @@
+"""The metadata of a GGUF file into a ModelConfig, as llama.cpp reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hardcast.checkpoint.base import check_finite, read_bytes
+from hardcast.checkpoint.config import FAMILIES, Family, Fields, ModelConfig, unsupported
+from hardcast.checkpoint.gguf_header import Header
+from hardcast.checkpoint.keys import check_keys, unknown_note
+from hardcast.errors import HardcastError
+from hardcast.numerics.rope import RopeScaling
+
+ROPE_FACTORS = "rope_freqs.weight"
+
+
+def model_config(
+    path: Path, header: Header, bias_names: dict[str, str]
+) -> tuple[ModelConfig, list[str]]:
+    """Reads the metadata. Returns the config and notes for the user, a line each.
+
+    bias_names: matrix of a layer ("o_proj") -> the end of its bias's name in the file.
+    Raises HardcastError for a missing or absurd entry and for any feature that the forward pass
+    of the family does not have; what nobody knows is named in a note.
+    """
+    where = str(path)
+    everything = Fields(where, header.metadata)
+    found = everything.text("general.architecture")
+    architecture = next((name for name, family in FAMILIES.items() if family.gguf == found), None)
+    _refuse_parts(everything)
+    if architecture is None:
+        raise unsupported(where, found)
+    family = FAMILIES[architecture]
+    prefix = found + "."
+    where = f"{where} (metadata {prefix}*)"
+    values = {k.removeprefix(prefix): v for k, v in header.metadata.items() if k.startswith(prefix)}
+    fields = Fields(where, {key: _same_in_every_layer(value) for key, value in values.items()})
+    if fields.integer("expert_count", 0):
+        raise HardcastError(f"{path}: mixture-of-experts models are not supported")
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise HardcastError(f"{path}: tensor token_embd.weight is missing")
+    heads, hidden_size = fields.integer("attention.head_count"), fields.integer("embedding_length")
+    head_dim = fields.integer("attention.key_length", hidden_size // max(heads, 1))
+    for name in ("attention.value_length", "rope.dimension_count"):
+        if fields.integer(name, head_dim) != head_dim:
+            raise HardcastError(
+                f"{path}: {prefix}{name} is {fields.integer(name)} and head_dim {head_dim}; "
+                f"only models where they are equal are supported"
+            )
+    theta = _shortest(fields.number("rope.freq_base", 10000.0))
+    config = ModelConfig(
+        architecture=architecture,
+        hidden_size=hidden_size,
+        intermediate_size=fields.integer("feed_forward_length"),
+        num_hidden_layers=fields.integer("block_count"),
+        num_attention_heads=heads,
+        num_key_value_heads=fields.integer("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        vocab_size=embedding.shape[0],
+        max_position_embeddings=fields.integer("context_length"),
+        rms_norm_eps=_shortest(fields.number("attention.layer_norm_rms_epsilon")),
+        rope_theta=theta,
+        rope_scaling=_rope_scaling(path, header, fields, head_dim),
+        tie_word_embeddings="output.weight" not in header.tensors,
+        sliding_window=fields.integer("attention.sliding_window", 0) or None,
+        biases=_biases(header, family, bias_names),
+    )
+    config.check(str(path))
+    neutral = {"attention.scale": head_dim**-0.5, "rope.freq_base_swa": theta}
+    neutral["embedding_length_out"] = hidden_size
+    unknown = check_keys("gguf", where, values, neutral)
+    return config, [unknown_note(where, unknown)] if unknown else []
+
+
+def _refuse_parts(fields: Fields) -> None:
+    """Refuses what is a GGUF file and no whole language model."""
+    kind = fields.text("general.type", "model")
+    if kind != "model":
+        raise HardcastError(
+            f"{fields.where}: general.type is {kind!r:.40}: no language model but a part to go "
+            f"with one; give the model's own .gguf file"
+            + (", merged with it (llama-export-lora)" if kind == "adapter" else "")
+        )
+    if fields.integer("split.count", 1) > 1:
+        raise HardcastError(
+            f"{fields.where}: one part of several; join them first with: llama-gguf-split --merge"
+        )
+
+
+def _same_in_every_layer(value: object) -> object:
+    """A number that a list repeats for every layer; what differs stays, and is refused as read."""
+    if isinstance(value, list) and value and all(item == value[0] for item in value):
+        return value[0]
+    return value
+
+
+def _biases(header: Header, family: Family, names: dict[str, str]) -> tuple[str, ...]:
+    """Matrices that add a bias because the file holds one: nothing in the metadata says so."""
+    ends = {name.partition(".")[2].partition(".")[2] for name in header.tensors if "blk." in name}
+    return tuple(matrix for matrix in family.optional_biases if names[matrix] in ends)
+
+
+def _shortest(value: float) -> float:
+    """The shortest decimal that the file's float32 stands for: 1e-5, not 9.999999747378752e-06."""
+    with np.errstate(over="ignore"):  # an infinity is refused by ModelConfig.check
+        return float(str(np.float32(value)))
+
+
+def _rope_scaling(path: Path, header: Header, fields: Fields, head_dim: int) -> RopeScaling | None:
+    """As llama.cpp: no type means linear, and a factor of 0, or none, no scaling."""
+    kind = fields.text("rope.scaling.type", "linear")
+    if kind not in ("none", "linear"):
+        raise HardcastError(
+            f"{path}: RoPE scaling {kind!r:.40} is not supported; supported are none and linear"
+        )
+    old = fields.number("rope.scale_linear", 0.0)  # the key of 2023
+    factor = _shortest(fields.number("rope.scaling.factor", old))
+    if kind == "none" or factor == 0:
+        factor = 1.0
+    if not 1 <= factor <= 1e6:
+        raise HardcastError(f"{path}: RoPE scaling factor is {factor}, expected 1 to 1000000")
+    if ROPE_FACTORS in header.tensors:
+        factors = _factors(path, header, head_dim) * factor
+        return RopeScaling(kind="factors", factors=tuple(factors.tolist()))
+    return None if factor == 1 else RopeScaling(kind="linear", factor=factor)
+
+
+def _factors(path: Path, header: Header, head_dim: int) -> np.ndarray:
+    """float64[head_dim / 2]: what each frequency is divided by (Llama 3)."""
+    entry = header.tensors[ROPE_FACTORS]
+    data = read_bytes(path, ROPE_FACTORS, entry.offset, entry.size_bytes)
+    if entry.type_name != "F32" or len(entry.shape) != 1:
+        raise HardcastError(f"{path}: tensor {ROPE_FACTORS} is no float32 vector")
+    factors = data.view("<f4")
+    check_finite(path, ROPE_FACTORS, factors)
+    if factors.size != head_dim // 2 or factors.min() <= 0:
+        raise HardcastError(
+            f"{path}: tensor {ROPE_FACTORS} must hold {head_dim // 2} factors above 0"
+        )
+    return factors.astype(np.float64)
