@@ -75,7 +75,7 @@ class Options:
 class BuildReport:
     """What `build` made. bits_per_weight and rom_bits count codes, scales, offsets, multipliers.
 
-    notes: what the user should know of how the model was read, a line each.
+    notes: what the user should know of how the model was read and rounded, a line each.
     """
 
     path: Path
@@ -166,7 +166,9 @@ class _Build:
         make = Rotated if self.recipe.rotate else Plain
         self.source = make(self.checkpoint, program)
         self.program = self.source.program
-        self.recipe.check_shapes(self.program.matrices())
+        self.recipe = self.recipe.fitted(self.program.matrices())
+        if self.options.bits is None:
+            self._say(self.recipe.notes())
         for name, build_table in tables.TABLES.items():
             writer.add_tensor(name, build_table())
         frequencies = rope.inverse_frequencies(
@@ -188,6 +190,7 @@ class _Build:
             self.source, config, self.recipe, windows, usable_cores(), self.progress
         )
         self.recipe = sensitivity.allocate(found, shapes, self.recipe, self.options.bits)
+        self._say(self.recipe.notes())
 
     def quantize(self, writer: ImageWriter) -> None:
         """Streams every weight through the recipe into the image, and bounds each step."""

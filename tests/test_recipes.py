@@ -309,12 +309,6 @@ def test_more_bits_than_there_are_planes_give_every_second_plane(
     assert 6 < report.bits_per_weight < 8
 
 
-def test_groups_that_do_not_fit_the_model_are_named(tmp_path: Path, text: Path) -> None:
-    model = tiny.write_safetensors(tmp_path / "m", "llama")  # hidden_size 96
-    message = "recipe 3bit: groups of 64 do not divide embed_tokens, whose in_features are 96"
-    refused(str(model), tmp_path, message, recipe="3bit", calibrate=text)
-
-
 # Random weights
 
 

@@ -124,7 +124,7 @@ def open_subject(name: str, recipe: str | None = None) -> Subject:
         )
     program = models.build_program(get_shape(name).config)
     recipe = recipe or preset_for(program.shape.hidden_size).recipe
-    code = recipes.get(recipe)
+    code = recipes.get(recipe).fitted(program.matrices())
     forms = {}
     for matrix, (_, columns) in program.matrices().items():
         of = code.code(matrix)

@@ -9,7 +9,7 @@ import_grids = false        # keep a stored 4- or 8-bit grid exactly where one f
 kind = "codebook"           # symmetric, asymmetric, codebook
 bits = 3                    # of one plane
 planes = 1
-group_size = 64             # inputs that share a scale; 0 for a whole row
+group_size = 64             # inputs that share a scale; 0, or one that divides no row: the row
 codebook = [-8, -5, -3, -1, 1, 3, 5, 8]
 
 [wide]                      # what `--bits` may give instead where it helps most: a search
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Recipe:
     """name: as given to --recipe. The rest as in the file above.
 
     wide: the code that a search gives to the matrices that deserve it, the others keep theirs.
+    columns: in_features of a model's matrices, once `fitted` to it: where a group does not divide
+    them, the code is that with one scale a row.
     """
 
     name: str
@@ -77,39 +79,61 @@ class Recipe:
     rotate: bool = False
     rounding: str = "nearest"
     import_grids: bool = False
+    columns: Mapping[str, int] = field(default_factory=dict)
 
     def code(self, matrix: str) -> Code:
         """The code of a matrix of the image ("layers.3.q_proj")."""
-        role = matrix.rpartition(".")[2]
-        return self.matrices.get(matrix) or self.roles.get(role) or self.default
+        code = self._written(matrix)
+        return replace(code, group_size=0) if self._odd(matrix, code) else code
 
     def wider(self, matrix: str) -> Code:
         """What a search may give to a matrix; its own code if that is fixed by the recipe."""
         role = matrix.rpartition(".")[2]
-        fixed = matrix in self.matrices or role in self.roles
-        return self.code(matrix) if fixed or self.wide is None else self.wide
+        if self.wide is None or matrix in self.matrices or role in self.roles:
+            return self.code(matrix)
+        return replace(self.wide, group_size=0) if self._odd(matrix, self.wide) else self.wide
+
+    def _written(self, matrix: str) -> Code:
+        role = matrix.rpartition(".")[2]
+        return self.matrices.get(matrix) or self.roles.get(role) or self.default
+
+    def _odd(self, matrix: str, code: Code) -> bool:
+        """Whether the code's groups do not divide the matrix, as far as that is known."""
+        return bool(code.group_size and self.columns.get(matrix, 0) % code.group_size)
 
     def rom_bits(self, shapes: Mapping[str, tuple[int, int]]) -> int:
         """Mask ROM bits of a model whose matrices have these shapes, before any is made."""
         return sum(self.code(name).rom_bits(shape) for name, shape in shapes.items())
 
-    def check_shapes(self, shapes: Mapping[str, tuple[int, int]]) -> None:
-        """Raises HardcastError naming a matrix that the recipe names but the model lacks, or
-        whose in_features its group does not divide.
+    def fitted(self, shapes: Mapping[str, tuple[int, int]]) -> Recipe:
+        """The recipe for a model: one scale a row for a matrix that its groups do not divide.
 
         shapes: every matrix of the model, (out_features, in_features). A recipe that imports
-        grids takes any: a stored grid is what it is, and the last group of a row may be short.
+        grids stays as it is: a stored grid is what it is, and the last group of a row may be short.
+        Raises HardcastError naming a matrix that the recipe names but the model lacks.
         """
         for name in self.matrices:
             if name not in shapes:
                 raise HardcastError(f"recipe {self.name}: the model has no matrix {name!r:.80}")
-        for name, (_, in_features) in shapes.items():
-            for size in (self.code(name).group_size, self.wider(name).group_size):
-                if size and in_features % size and not self.import_grids:
-                    raise HardcastError(
-                        f"recipe {self.name}: groups of {size} do not divide {name}, whose "
-                        f"in_features are {in_features}; use another group_size, or 0 for a row"
-                    )
+        if self.import_grids:
+            return self
+        return replace(self, columns={name: columns for name, (_, columns) in shapes.items()})
+
+    def notes(self) -> list[str]:
+        """Once fitted, and searched: which matrices have one scale a row, a line a group size.
+
+        Matrices of all layers are named once, by their role.
+        """
+        found: dict[int, dict[str, int]] = {}
+        for matrix, columns in self.columns.items():
+            code = self._written(matrix)
+            if self._odd(matrix, code):
+                found.setdefault(code.group_size, {})[matrix.rpartition(".")[2]] = columns
+        return [
+            f"recipe {self.name}: groups of {size} do not divide these, which get one scale a row: "
+            + ", ".join(f"{role} ({columns} inputs)" for role, columns in roles.items())
+            for size, roles in sorted(found.items())
+        ]
 
 
 def names() -> list[str]:

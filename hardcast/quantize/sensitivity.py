@@ -111,6 +111,8 @@ def allocate(
     if not left >= 0:  # NaN neither
         least = sum(narrow.values()) / weights
         raise HardcastError(f"--bits {bits:g} is too little: one plane everywhere is {least:.2f}")
+    if recipe.wide is None:
+        return recipe
     chosen: list[str] = []
     gain = {name: sensitivity[name] / max(wide[name] - narrow[name], 1) for name in shapes}
     for name in sorted(shapes, key=lambda name: -gain[name]):
@@ -118,7 +120,7 @@ def allocate(
         if 0 < cost <= left:
             chosen.append(name)
             left -= cost
-    codes = {name: recipe.wider(name) for name in sorted(chosen)}
+    codes = dict.fromkeys(sorted(chosen), recipe.wide)
     return dataclasses.replace(recipe, matrices={**recipe.matrices, **codes})
 
 

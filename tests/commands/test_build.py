@@ -66,14 +66,16 @@ def test_build_gives_a_verified_image_and_its_figures(
 def test_notes_are_told_at_once_and_in_the_object(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A key that nobody knows."""
+    """A key that nobody knows, and matrices that a recipe's groups do not divide."""
     folder = tiny.write_safetensors(tmp_path / "m", "llama", warp_factor=9)
-    argv = ["build", str(folder), "-o", str(tmp_path / "i")]
+    recipe = tmp_path / "wide.toml"
+    recipe.write_text('[default]\nkind = "symmetric"\nbits = 4\ngroup_size = 128\n')
+    argv = ["build", str(folder), "-o", str(tmp_path / "i"), "--recipe", str(recipe)]
     assert cli.main([*argv, "--json"]) == 0
     captured = capsys.readouterr()
     notes = json.loads(captured.out)["notes"]
     assert captured.err == "".join(f"note: {note}\n" for note in notes)
-    assert len(notes) == 1 and "warp_factor" in notes[0]
+    assert len(notes) == 2 and "warp_factor" in notes[0] and "one scale a row" in notes[1]
     assert cli.main([*argv, "--force"]) == 0
     assert capsys.readouterr().err == captured.err
 
