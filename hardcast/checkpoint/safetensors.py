@@ -16,6 +16,7 @@ from hardcast.checkpoint import foreign
 from hardcast.checkpoint.base import Grid, check_finite, check_tensors, read_bytes, read_json
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.checkpoint.hf_config import model_config
+from hardcast.checkpoint.hf_tokenizer import hf_tokenizer_source
 from hardcast.checkpoint.safetensors_header import ITEM_BYTES, Entry, read_header
 from hardcast.errors import HardcastError
 
@@ -87,32 +88,8 @@ class SafetensorsCheckpoint:
         return None
 
     def tokenizer_source(self) -> dict[str, Any]:
-        """tokenizer.json as text, and what the small JSON files beside it say about it."""
-        tokenizer = self.path / "tokenizer.json"
-        if not tokenizer.is_file():
-            raise HardcastError(
-                f"{tokenizer}: not found; write one with: AutoTokenizer.from_pretrained(folder)"
-                f".save_pretrained(folder)"
-            )
-        read_json(tokenizer)  # size and form
-        config = self._optional_json("tokenizer_config.json")
-        template = self.path / "chat_template.jinja"
-        if template.is_file():
-            config = {**config, "chat_template": template.read_text("utf-8", "replace")}
-        generation = self._optional_json("generation_config.json")
-        keys = ("bos_token_id", "eos_token_id")
-        return {
-            "kind": "hf",
-            "path": str(tokenizer),
-            "tokenizer_json": tokenizer.read_text("utf-8", "replace"),
-            "tokenizer_config": config,
-            "config": {key: self._raw_config.get(key) for key in keys},
-            "generation_config": {key: generation.get(key) for key in keys},
-        }
-
-    def _optional_json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        return read_json(path) if path.is_file() else {}
+        """The folder's tokenizer files; see hf_tokenizer.py."""
+        return hf_tokenizer_source(self.path, self._raw_config)
 
     def _entry(self, name: str) -> Entry:
         if name not in self._entries:

@@ -98,8 +98,12 @@ class HardcastLM(TemplateLM):
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
     ) -> list[int]:
-        """Token ids; None begins with BOS where the model does, and never twice."""
-        return self._tokenizer.encode(string, add_bos=add_special_tokens)
+        """Token ids; None begins with BOS where the model does, and never twice.
+
+        No text is ended: what the harness encodes goes on.
+        """
+        begins = self._tokenizer.spec.add_bos if add_special_tokens is None else add_special_tokens
+        return self._tokenizer.encode(string, add_bos=begins)
 
     # Chat
 

@@ -1,4 +1,4 @@
-"""A tokenizer from GGUF metadata: picks the kind, the special tokens and the chat template."""
+"""A tokenizer from GGUF metadata: picks the kind, the special tokens and the chat templates."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from typing import Any
 
 from hardcast.errors import HardcastError
 from hardcast.tokenizer.byte_level import PRE_TOKENIZERS, byte_level_definition
+from hardcast.tokenizer.end_tokens import with_end_tokens
 from hardcast.tokenizer.sentencepiece import sentencepiece_definition
 from hardcast.tokenizer.spec import TokenizerSpec
-from hardcast.tokenizer.vocabulary import CONTROL, PREFIX, Vocabulary, read_vocabulary
+from hardcast.tokenizer.templates import DEFAULT, TOOL_USE, said_anew, templates_of
+from hardcast.tokenizer.vocabulary import PREFIX, Vocabulary, read_vocabulary
 
-# Control tokens that end an answer under every template that uses them. Files name one eos only,
-# though a chat ends by its turn's token and a plain text by the text's.
-END_TOKENS = frozenset(
-    "<|endoftext|> <|end_of_text|> <|im_end|> <|eot_id|> <|eom_id|> <|end|> </s> <EOT>".split()
-)
+# Names that templates know -> GGUF's key.
+NAMED = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "sep_token": "seperator_token_id",  # the format's own spelling
+    "pad_token": "padding_token_id",
+    "cls_token": "cls_token_id",
+    "mask_token": "mask_token_id",
+}
 
 
 def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
@@ -25,6 +32,12 @@ def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
     where, metadata = str(source["path"]), source["metadata"]
     model = metadata.get(PREFIX + "model")
     vocabulary = read_vocabulary(where, metadata)
+    named = [
+        token
+        for name in ("eos_token_id", "eot_token_id", "eom_token_id")
+        if (token := _token_id(where, metadata, name, vocabulary)) is not None
+    ]
+    vocabulary, ends = with_end_tokens(vocabulary, named)
     if model == "gpt2":
         kind = metadata.get(PREFIX + "pre", "default")
         if not isinstance(kind, str) or kind not in PRE_TOKENIZERS:
@@ -43,18 +56,26 @@ def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
         raise HardcastError(
             f"{where}: tokenizer {model!r:.40} is not supported; supported are gpt2, llama"
         )
-    bos_id = _token_id(where, metadata, "bos_token_id", len(vocabulary.tokens))
+    bos_id = _token_id(where, metadata, "bos_token_id", vocabulary)
+    eos_id = _token_id(where, metadata, "eos_token_id", vocabulary)
+    add_eos = bool(metadata.get(PREFIX + "add_eos_token", False))
+    templates = templates_of(source)
     return TokenizerSpec(
         definition=definition,
         bos_id=bos_id,
-        eos_ids=_eos_ids(where, metadata, vocabulary),
+        eos_ids=ends,
         add_bos=bool(metadata.get(PREFIX + "add_bos_token", add_bos)) and bos_id is not None,
-        chat_template=_template(where, metadata),
+        chat_template=templates.get(DEFAULT, (where, None))[1],
+        tool_template=templates.get(TOOL_USE, (where, None))[1],
+        named=_named(where, metadata, vocabulary, templates, (bos_id, next(iter(ends), None))),
+        suffix=(eos_id,) if add_eos and eos_id is not None else (),
     )
 
 
-def _token_id(where: str, metadata: dict[str, Any], name: str, count: int) -> int | None:
-    value = metadata.get(PREFIX + name)
+def _token_id(
+    where: str, metadata: dict[str, Any], name: str, vocabulary: Vocabulary
+) -> int | None:
+    value, count = metadata.get(PREFIX + name), len(vocabulary.tokens)
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < count:
@@ -62,23 +83,19 @@ def _token_id(where: str, metadata: dict[str, Any], name: str, count: int) -> in
     return value
 
 
-def _eos_ids(where: str, metadata: dict[str, Any], vocabulary: Vocabulary) -> tuple[int, ...]:
-    """The file's eos, end-of-turn and end-of-message tokens, then well-known ones by text."""
-    named = [
-        _token_id(where, metadata, name, len(vocabulary.tokens))
-        for name in ("eos_token_id", "eot_token_id", "eom_token_id")
-    ]
-    known = [
-        index
-        for index, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True))
-        if kind == CONTROL and token in END_TOKENS
-    ]
-    # A dictionary keeps the first place of each: the file's own eos stays first.
-    return tuple(dict.fromkeys([token for token in named if token is not None] + known))
+def _named(
+    where: str,
+    metadata: dict[str, Any],
+    vocabulary: Vocabulary,
+    templates: dict[str, tuple[str, str]],
+    derived: tuple[int | None, int | None],
+) -> dict[str, str] | None:
+    """Texts of the named tokens, where templates.said_anew finds them worth storing.
 
-
-def _template(where: str, metadata: dict[str, Any]) -> str | None:
-    template = metadata.get("tokenizer.chat_template")
-    if template is not None and not isinstance(template, str):
-        raise HardcastError(f"{where}: tokenizer.chat_template is no text")
-    return template
+    As llama.cpp: a template gets an empty text for a BOS or EOS that the file does not name.
+    """
+    ids = {name: _token_id(where, metadata, key, vocabulary) for name, key in NAMED.items()}
+    texts = {name: vocabulary.tokens[i] for name, i in ids.items() if i is not None}
+    bos, eos = ("" if i is None else vocabulary.tokens[i] for i in derived)
+    empty = {"bos_token": "", "eos_token": ""}
+    return said_anew(empty | texts, {"bos_token": bos, "eos_token": eos}, templates)

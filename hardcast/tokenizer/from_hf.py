@@ -1,42 +1,84 @@
-"""A tokenizer from Hugging Face's files: tokenizer.json as it is, and the facts beside it."""
+"""A tokenizer from Hugging Face's files: tokenizer.json, and what the files beside it say of it."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.tokenizer.hf_tokens import put_together
+from hardcast.tokenizer.post_processor import around_text
 from hardcast.tokenizer.spec import TokenizerSpec
+from hardcast.tokenizer.templates import DEFAULT, TOOL_USE, said_anew, templates_of
+from hardcast.tokenizer.vocabulary import check_merges
 
 
 def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
-    """Builds the spec from tokenizer.json, tokenizer_config.json and the configs' token ids.
+    """Builds the spec from the files of checkpoint/hf_tokenizer.py, together as transformers does.
 
-    Raises HardcastError if tokenizer.json is not one that `tokenizers` writes.
+    Raises HardcastError naming the file for what transformers itself would not load, or what the
+    executors' text could not be equal to.
     """
     where = str(source["path"])
     config = source.get("tokenizer_config") or {}
-    definition = json.loads(source["tokenizer_json"])
-    ids = _token_ids(where, definition)
-    bos_id = _first_id(source, "bos_token_id", len(ids))
-    bos_text = _text(config.get("bos_token"))
-    if bos_text in ids:
-        bos_id = ids[bos_text]
+    if config.get("split_special_tokens"):
+        raise HardcastError(
+            f"{Path(where).with_name('tokenizer_config.json')}: split_special_tokens is true, "
+            f"which cuts the chat template's own tokens into letters; set it to false"
+        )
+    whole = json.loads(source["tokenizer_json"])
+    definition = _without_training(whole)
+    vocab, added = _tokens(where, definition)
+    tokens = put_together(source, vocab, added, whole.get("padding"))
+    if tokens.added != added:
+        definition = {**definition, "added_tokens": tokens.added}
+    ids = vocab | {token["content"]: token["id"] for token in tokens.added}
+    before, after = around_text(where, definition.get("post_processor"))
+    if len(before) > 1:
+        raise HardcastError(
+            f"{where}: its post_processor puts {len(before)} tokens before a text; one is supported"
+        )
+    bos_id = before[0] if before else ids.get(tokens.named.get("bos_token", ""))
+    if bos_id is None:
+        bos_id = next((i for i in _ids(source, "bos_token_id") if i < len(ids)), None)
+    eos_ids = _eos_ids(source, ids, tokens.named.get("eos_token"))
+    texts: dict[int | None, str] = {index: text for text, index in ids.items()}
+    templates = templates_of(source)
     return TokenizerSpec(
         definition=definition,
         bos_id=bos_id,
-        eos_ids=_eos_ids(source, ids, _text(config.get("eos_token"))),
-        add_bos=bos_id is not None and _adds_bos(definition, config, bos_text),
-        chat_template=_template(where, config),
+        eos_ids=eos_ids,
+        add_bos=bool(before),
+        chat_template=templates.get(DEFAULT, (where, None))[1],
+        tool_template=templates.get(TOOL_USE, (where, None))[1],
+        named=said_anew(
+            tokens.named,
+            {
+                "bos_token": texts.get(bos_id, ""),
+                "eos_token": texts.get(next(iter(eos_ids), None), ""),
+            },
+            templates,
+        ),
+        suffix=after,
     )
 
 
-def _token_ids(where: str, definition: dict[str, Any]) -> dict[str, int]:
-    """Text of every token -> id, of the model's vocabulary and of the added tokens."""
+def _without_training(definition: dict[str, Any]) -> dict[str, Any]:
+    """Less what a training run left in the file: transformers lets none of it reach a prompt."""
+    changed = {name: None for name in ("truncation", "padding") if definition.get(name)}
+    model = definition.get("model")
+    if isinstance(model, dict) and model.get("dropout"):
+        return {**definition, **changed, "model": {**model, "dropout": None}}
+    return {**definition, **changed}
+
+
+def _tokens(where: str, definition: dict[str, Any]) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """The model's vocabulary and the added tokens, checked."""
     try:
-        ids = dict(definition["model"]["vocab"])
-        for token in definition.get("added_tokens") or []:
-            ids[token["content"]] = token["id"]
+        vocab = dict(definition["model"]["vocab"])
+        added = list(definition.get("added_tokens") or [])
+        ids = vocab | {token["content"]: token["id"] for token in added}
     except (KeyError, TypeError, ValueError):
         raise HardcastError(
             f"{where}: no tokenizer.json of a BPE model (model.vocab is missing)"
@@ -47,14 +89,10 @@ def _token_ids(where: str, definition: dict[str, Any]) -> dict[str, int]:
         # Marks of another kind of BPE, which decoding here would leave in the text.
         if definition["model"].get(name):
             raise HardcastError(f"{where}: model.{name} is not supported")
-    return ids
-
-
-def _text(token: Any) -> str | None:
-    """tokenizer_config.json writes a special token as text or as an object with `content`."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
+    merges = definition["model"].get("merges")
+    pairs = [m.split(" ") if isinstance(m, str) else m for m in merges or []]
+    check_merges(f"{where}: model.merges", vocab, [(p[0], p[1]) for p in pairs if len(p) == 2])
+    return vocab, added
 
 
 def _ids(source: dict[str, Any], name: str) -> list[int]:
@@ -67,41 +105,9 @@ def _ids(source: dict[str, Any], name: str) -> list[int]:
     return found
 
 
-def _first_id(source: dict[str, Any], name: str, count: int) -> int | None:
-    return next((token for token in _ids(source, name) if token < count), None)
-
-
 def _eos_ids(source: dict[str, Any], ids: dict[str, int], eos: str | None) -> tuple[int, ...]:
     known = set(ids.values())
     found = [token for token in _ids(source, "eos_token_id") if token in known]
     if eos in ids:
         found.append(ids[eos])
     return tuple(dict.fromkeys(found))
-
-
-def _adds_bos(definition: dict[str, Any], config: dict[str, Any], bos: str | None) -> bool:
-    """Whether transformers would begin a text with BOS: by the flag, or by the post-processor."""
-    flag = config.get("add_bos_token")
-    if isinstance(flag, bool):
-        return flag
-    post = definition.get("post_processor")
-    if not isinstance(post, dict):
-        return False
-    for part in [post, *(post.get("processors") or [])]:
-        single = part.get("single") if isinstance(part, dict) else None
-        if isinstance(single, list) and single and isinstance(single[0], dict):
-            first = single[0].get("SpecialToken")
-            if isinstance(first, dict) and first.get("id") == bos:
-                return True
-    return False
-
-
-def _template(where: str, config: dict[str, Any]) -> str | None:
-    """The chat template; of several named ones, the one named default."""
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
-    if template is not None and not isinstance(template, str):
-        raise HardcastError(f"{where}: chat_template in tokenizer_config.json is no text")
-    return template

@@ -13,24 +13,25 @@ class TokenStream:
     become no letter give U+FFFD, the replacement character, as soon as that is certain.
     """
 
-    def __init__(self, bytes_of: Callable[[int], bytes], strip: bool) -> None:
-        """bytes_of: the bytes that a token stands for. strip: a space that begins the text goes."""
+    def __init__(self, bytes_of: Callable[[int], bytes], strip: int) -> None:
+        """bytes_of: the bytes that a token stands for.
+
+        strip: spaces, at most, that the first token with a text loses.
+        """
         self._bytes_of = bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._strip = strip
 
     def push(self, token: int) -> str:
         """Text that is certain now: often a word, sometimes nothing."""
-        return self._first(self._decoder.decode(self._bytes_of(token)))
+        data = self._bytes_of(token)
+        if self._strip and data:
+            spaces = len(data) - len(data.lstrip(b" "))
+            data, self._strip = data[min(spaces, self._strip) :], 0
+        return self._decoder.decode(data)
 
     def flush(self) -> str:
         """Ends the text: bytes still held become U+FFFD. The stream may be used again."""
-        text = self._first(self._decoder.decode(b"", final=True))
+        text = self._decoder.decode(b"", final=True)
         self._decoder.reset()
-        return text
-
-    def _first(self, text: str) -> str:
-        if self._strip and text:
-            self._strip = False
-            return text.removeprefix(" ")
         return text

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import cached_property
 from typing import Any
 
 from hardcast.errors import HardcastError
 from hardcast.tokenizer.chat_template import render_chat
+from hardcast.tokenizer.decoding import decoding_of
 from hardcast.tokenizer.spec import TokenizerSpec
 from hardcast.tokenizer.stream import TokenStream
-
-SPACE = "▁"  # sentencepiece's letter for a space
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _byte_letters() -> dict[str, int]:
-    """GPT-2's spelling of bytes as printable letters: letter -> byte."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in printable]
-    letters = {chr(byte): byte for byte in printable}
-    return letters | {chr(256 + index): byte for index, byte in enumerate(rest)}
-
-
-_LETTERS = _byte_letters()
 
 
 class Tokenizer:
@@ -32,6 +18,7 @@ class Tokenizer:
 
     bos_id: the token that begins a text, or None. eos_ids: every token that ends an answer.
     vocab_size: one more than the largest token id. has_chat_template: chat_prompt will work.
+    tool_template: the one that a conversation with tools is written by, or None.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -40,9 +27,11 @@ class Tokenizer:
         self.bos_id = spec.bos_id
         self.eos_ids = spec.eos_ids
         self.has_chat_template = bool(spec.chat_template)
+        self.tool_template = spec.tool_template or spec.chat_template
         self._backend = _backend(spec.definition)
         self.vocab_size = _largest_id(spec.definition) + 1
         added = spec.definition.get("added_tokens") or []
+        self._added = frozenset(token["id"] for token in added)
         self._special = frozenset(token["id"] for token in added if token.get("special"))
         for token in added:
             # `tokenizers` numbers an added token itself if the vocabulary has it elsewhere.
@@ -50,15 +39,11 @@ class Tokenizer:
                 raise HardcastError(
                     f"tokenizer: {token['content']!r:.60} has another id than stated"
                 )
-        kinds = _decoder_types(spec.definition.get("decoder"))
-        self._byte_level = "ByteLevel" in kinds
-        if not kinds & {"ByteLevel", "ByteFallback", "Metaspace"}:
-            raise HardcastError(
-                f"tokenizer: decoder {sorted(kinds)} is not supported; supported are byte-level "
-                f"BPE and sentencepiece with byte fallback"
-            )
-        self._strips_first_space = not self._byte_level and bool(kinds & {"Strip", "Metaspace"})
-        for name, token in (("bos_id", spec.bos_id), *(("eos_ids", t) for t in spec.eos_ids)):
+        self._decoding = decoding_of(spec.definition.get("decoder"))
+        for name, token in (
+            ("bos_id", spec.bos_id),
+            *(("eos_ids", t) for t in (*spec.eos_ids, *spec.suffix)),
+        ):
             if token is not None and not 0 <= token < self.vocab_size:
                 raise HardcastError(f"tokenizer: {name} {token} is outside its {self.vocab_size}")
 
@@ -67,7 +52,8 @@ class Tokenizer:
 
         special: the text of a special token (`<|im_end|>`) becomes that token; False takes it as
         plain text, for text that others wrote. add_bos: begin with bos_id; None leaves it to the
-        model's own habit. A text that begins with it already gets no second one.
+        model's own habit, which for some is to end the text by a token as well. A text that begins
+        with BOS already gets no second one.
 
         Raises HardcastError if the text is not valid Unicode (a lone surrogate).
         """
@@ -79,7 +65,7 @@ class Tokenizer:
         wanted = self.spec.add_bos if add_bos is None else add_bos
         if wanted and self.bos_id is not None and ids[:1] != [self.bos_id]:
             ids.insert(0, self.bos_id)
-        return ids
+        return ids if add_bos is not None else [*ids, *self.spec.suffix]
 
     def decode(self, ids: list[int], skip_special: bool = True, continuation: bool = False) -> str:
         """Text of token ids: exactly what a stream of them would give, then its flush.
@@ -94,15 +80,14 @@ class Tokenizer:
         """A stream that turns ids into text one by one; see decode for the arguments."""
         return TokenStream(
             lambda token: self.token_bytes(token, skip_special),
-            self._strips_first_space and not continuation,
+            0 if continuation else self._decoding.strip,
         )
 
     def token_bytes(self, token: int, skip_special: bool = True) -> bytes:
         """UTF-8 bytes of one token; maybe part of a letter. An id that no token has gives none."""
         if skip_special and token in self._special:
             return b""
-        text = self._text(token)
-        return _spelled(text) if self._byte_level else _piece(text)
+        return self._decoding.bytes_of(self._text(token), token in self._added)
 
     def chat_prompt(
         self, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **extra: Any
@@ -110,20 +95,25 @@ class Tokenizer:
         """The prompt of a conversation, by the model's own chat template.
 
         messages: {"role": "system" | "user" | "assistant", "content": text}, oldest first.
-        extra: further variables of the template (tools, enable_thinking, ...).
+        extra: further variables of the template (tools, enable_thinking, ...). With tools, even an
+        empty list of them, the model's template for tools is taken if it has one.
 
         Raises HardcastError if the model has no template, or the template refuses or misbehaves.
         """
-        if not self.spec.chat_template:
-            raise HardcastError("this model has no chat template; give it a plain prompt")
-        return render_chat(
-            self.spec.chat_template,
-            messages=messages,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=self._text(self.bos_id),
-            eos_token=self._text(next(iter(self.eos_ids), None)),
-            **extra,
-        )
+        tools = extra.get("tools") is not None
+        template = self.tool_template if tools else self.spec.chat_template
+        if not template:
+            raise HardcastError(
+                "this model has no chat template"
+                + (" without tools" if self.tool_template else "")
+                + "; give it a plain prompt"
+            )
+        named = self.spec.named
+        if named is None:
+            ids = {"bos_token": self.bos_id, "eos_token": next(iter(self.eos_ids), None)}
+            named = {name: self._text(token) for name, token in ids.items()}
+        given = {"messages": messages, "add_generation_prompt": add_generation_prompt, **extra}
+        return render_chat(template, **{**named, **given})
 
     def _text(self, token: int | None) -> str:
         """A token as the vocabulary writes it; nothing for an id that no token has."""
@@ -149,29 +139,7 @@ def _backend(definition: dict[str, Any]) -> Any:
         raise HardcastError(f"tokenizer: its definition cannot be used: {reason}") from None
 
 
-def _decoder_types(decoder: Any) -> set[str]:
-    """Types of a decoder and, if it is a sequence, of its parts."""
-    if not isinstance(decoder, dict):
-        return set()
-    parts = decoder.get("decoders") or []
-    return {str(decoder.get("type"))} | {str(part.get("type")) for part in parts}
-
-
 def _largest_id(definition: dict[str, Any]) -> int:
     """Of the vocabulary and the added tokens, which _backend has found well formed."""
     added = [token["id"] for token in definition.get("added_tokens") or []]
     return max([*definition["model"]["vocab"].values(), *added], default=-1)
-
-
-def _spelled(token: str) -> bytes:
-    """Bytes of a byte-level token; an added token with letters outside the alphabet is plain."""
-    try:
-        return bytes([_LETTERS[letter] for letter in token])
-    except KeyError:
-        return token.encode("utf-8", "replace")
-
-
-def _piece(token: str) -> bytes:
-    """Bytes of a sentencepiece token."""
-    match = _BYTE_TOKEN.fullmatch(token)
-    return bytes([int(match[1], 16)]) if match else token.replace(SPACE, " ").encode("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,23 @@ def read_vocabulary(where: str, metadata: dict[str, Any]) -> Vocabulary:
         if not (left and right):
             raise HardcastError(f"{where}: {PREFIX}merges has {line!r:.60}, expected two parts")
         merges.append((left, right))
+    check_merges(f"{where}: {PREFIX}merges", set(tokens), merges)
     return Vocabulary(where, tokens, types, scores, merges)
+
+
+def check_merges(where: str, vocab: Collection[str], merges: Iterable[tuple[str, str]]) -> None:
+    """Raises HardcastError, naming the place (`where`), for a merge of or into what is no token.
+
+    Left out, such a merge would change others: llama.cpp, which loads these files, merges the pair
+    all the same and spells what it got by bytes.
+    """
+    for left, right in merges:
+        for text in (left, right, left + right):
+            if text not in vocab:
+                raise HardcastError(
+                    f"{where}: {left!r:.40} and {right!r:.40} make {left + right!r:.60}, but "
+                    f"{text!r:.60} is no token; take the tokenizer that the model came with"
+                )
 
 
 def _refuse_duplicates(where: str, tokens: list[str]) -> None:

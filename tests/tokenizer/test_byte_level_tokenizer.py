@@ -232,11 +232,14 @@ def test_spec_survives_json() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 3},
         {"format": None},
         {"eos_ids": "x"},
         {"bos_id": "x"},
         {"chat_template": 5},
+        {"tool_template": 5},
+        {"named": 5},
+        {"suffix": 5},
         {"tokenizer": 5},
     ],
 )
@@ -272,8 +275,10 @@ def test_bad_metadata(changes: dict[str, Any], wanted: str) -> None:
 
 
 def test_merge_of_unknown_tokens() -> None:
-    with pytest.raises(HardcastError, match="its definition cannot be used"):
-        Tokenizer(spec(merges=["nope nope"]))
+    with pytest.raises(HardcastError, match=r"merges: 'nope' and 'nope' .* 'nope' is no token"):
+        spec(merges=["nope nope"])
+    with pytest.raises(HardcastError, match=r"'a' and 'b' make 'ab', but 'ab' is no token; take"):
+        spec(tokens=["a", "b"], token_type=None, merges=["a b"], bos_token_id=0, eos_token_id=1)
 
 
 def test_text_that_is_not_unicode() -> None:

@@ -69,15 +69,17 @@ def test_bos_habit_of_the_post_processor() -> None:
         assert found.add_bos
         assert Tokenizer(found).encode("hi")[0] == 1
     assert not spec(tokenizer_config=config).add_bos
+    # The flag made the post-processor once; where a file has one, transformers reads no flag.
     no = {**config, "add_bos_token": False}
-    assert not spec({"post_processor": template}, tokenizer_config=no).add_bos
+    assert spec({"post_processor": template}, tokenizer_config=no).add_bos
+    assert not spec(tokenizer_config={**config, "add_bos_token": True}).add_bos
 
 
 def test_named_templates() -> None:
     templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "chat"}]
     assert spec(tokenizer_config={"chat_template": templates}).chat_template == "chat"
     assert spec(tokenizer_config={"chat_template": templates[:1]}).chat_template is None
-    with pytest.raises(HardcastError, match="chat_template in tokenizer_config.json is no text"):
+    with pytest.raises(HardcastError, match="tokenizer_config.json: chat_template is no text"):
         spec(tokenizer_config={"chat_template": 5})
 
 

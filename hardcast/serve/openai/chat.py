@@ -60,7 +60,7 @@ def check_tools(service: Service, asked: ChatRequest) -> None:
         raise bad_request("tool_choice needs tools", "tool_choice")
     if not tools or choice == "none":
         return
-    if not takes_tools(service.tokenizer.spec.chat_template):
+    if not takes_tools(service.tokenizer.tool_template):
         raise bad_request(
             "this model's chat template has no place for tools; leave them out or set "
             "tool_choice to none",
@@ -111,7 +111,7 @@ class Chat:
         self._seed = None if requests[0].settings.greedy else requests[0].settings.seed
         tools = (asked.tools or []) if asked.tool_choice != "none" else []
         forced = asked.tool_choice not in (None, "none", "auto")
-        form = form_of(service.tokenizer.spec.chat_template) if tools else None
+        form = form_of(service.tokenizer.tool_template) if tools else None
         names = [tool.function.name for tool in tools]
         self._choices = [Choice(CallGate(form, names, forced)) for _ in requests]
         self._head = {
