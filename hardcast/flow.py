@@ -36,7 +36,7 @@ from hardcast.quantize import recipe as recipes
 from hardcast.quantize.folding import Plain, Rotated, Source
 from hardcast.quantize.recipe import GPTQ
 from hardcast.quantize.rounder import Rounder
-from hardcast.tokenizer import Tokenizer, spec_from_source
+from hardcast.tokenizer import usable_tokenizer
 
 Progress = Callable[[str, int, int | None], None]
 Note = Callable[[str], None]
@@ -126,6 +126,10 @@ class _Build:
         self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked
         if not 1 <= self.context <= most:
             raise HardcastError(f"context {self.context} is outside 1..{most}, the model's range")
+        # Before any weight is read: hours later it would be found out after all.
+        self.tokenizer = usable_tokenizer(
+            self.checkpoint.tokenizer_source(), self.checkpoint.config.vocab_size
+        )
 
     def _open(self) -> Checkpoint:
         """Header, config, names and shapes; no weights yet."""
@@ -225,7 +229,7 @@ class _Build:
         """The calibration text as windows of token ids, for a recipe that wants one."""
         if self.recipe.rounding != GPTQ:
             return None
-        tokenizer = Tokenizer(spec_from_source(self.checkpoint.tokenizer_source()))
+        tokenizer = self.tokenizer
         token_ids = tokenizer.encode(self._calibration_text(), special=False, add_bos=False)
         bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
         name = str(self.options.calibrate or "the packaged calibration text")
@@ -289,7 +293,6 @@ class _Build:
     def write(self, writer: ImageWriter) -> None:
         """Writes manifest and tokenizer and renames the folder into place."""
         config, points = self.checkpoint.config, self.points
-        spec = spec_from_source(self.checkpoint.tokenizer_source())
         epsilon = Fraction(config.rms_norm_eps)
         constants = {
             "norm_epsilon": round(epsilon * config.hidden_size * 4**points.residual),
@@ -307,7 +310,7 @@ class _Build:
             },
         }
         provenance = {"model": Path(self.options.model).name, "hardcast": __version__}
-        self.digest = writer.finish(chip, spec.to_json(), provenance)
+        self.digest = writer.finish(chip, self.tokenizer.spec.to_json(), provenance)
 
 
 def _identity(path: Path) -> list[tuple[str, int, int]]:

@@ -20,13 +20,22 @@ SOURCE_LIMIT = 1 << 20  # letters of the template; the longest in use have some 
 OUTPUT_LIMIT = 8 << 20  # letters of the prompt, some two million tokens
 
 
+class TemplateDeclined(HardcastError):
+    """The template refuses this conversation, or misses a variable: another one may do."""
+
+
+class _Raised(TemplateRefused):
+    """By the template itself."""
+
+
 def render_chat(source: str, **variables: Any) -> str:
     """Renders a chat template.
 
     source: the template. variables: messages, add_generation_prompt, bos_token, eos_token, ...
 
-    Raises HardcastError, one line, for whatever the template does wrong: a syntax error, its own
-    raise_exception, a forbidden attribute, a loop or a value beyond the sandbox's limits.
+    Raises HardcastError, one line, for whatever the template does wrong: a syntax error, a
+    forbidden attribute, a loop or a value beyond the sandbox's limits. TemplateDeclined, which is
+    one too, for its own raise_exception and for a variable that it was not given.
     """
     if len(source) > SOURCE_LIMIT:
         raise HardcastError(f"chat template: longer than {SOURCE_LIMIT} letters")
@@ -44,7 +53,10 @@ def render_chat(source: str, **variables: Any) -> str:
         return "".join(pieces)
     except Exception as error:  # foreign code: whatever it raises is its own mistake
         reason = " ".join(str(error).split())[:200]
-        raise HardcastError(f"chat template: {type(error).__name__}: {reason}") from None
+        declined = isinstance(error, _Raised | jinja2.UndefinedError)
+        name = "TemplateRefused" if isinstance(error, _Raised) else type(error).__name__
+        kind = TemplateDeclined if declined else HardcastError
+        raise kind(f"chat template: {name}: {reason}") from None
 
 
 @lru_cache(maxsize=8)
@@ -55,7 +67,7 @@ def _compile(source: str) -> jinja2.Template:
 
 def _raise_exception(message: Any) -> NoReturn:
     """A template's way to refuse a conversation (two user turns in a row, ...)."""
-    raise TemplateRefused(str(message))
+    raise _Raised(str(message))
 
 
 def _strftime_now(form: str) -> str:
