@@ -59,7 +59,7 @@ def decoding_of(decoder: Any) -> Decoding:
 
     Raises HardcastError for one whose text could not be made token by token.
     """
-    parts = _parts(decoder)
+    parts = parts_of(decoder, "decoders")
     kinds = [str(part.get("type")) for part in parts]
     replaced: list[tuple[str, str]] = []
     strip, fused = 0, False
@@ -75,7 +75,7 @@ def decoding_of(decoder: Any) -> Decoding:
                 strip = max(strip, part["start"])
             case {"type": "Metaspace"}:
                 replaced.append((part.get("replacement", "▁"), " "))
-                strip = ALL if _prepends(part) else strip
+                strip = ALL if prepends(part) else strip
             case _:
                 raise _unsupported(kinds)
     if not {"ByteLevel", "ByteFallback", "Metaspace"} & set(kinds):
@@ -87,17 +87,17 @@ def decoding_of(decoder: Any) -> Decoding:
     return Decoding(False, "ByteFallback" in kinds, tuple(replaced), strip)
 
 
-def _parts(decoder: Any) -> list[dict[str, Any]]:
-    """A decoder and, if it is a sequence, its parts in order."""
-    if not isinstance(decoder, dict):
+def parts_of(component: Any, name: str) -> list[dict[str, Any]]:
+    """A component of tokenizer.json or, if it is a sequence, the parts under `name`, in order."""
+    if not isinstance(component, dict):
         return []
-    if decoder.get("type") != "Sequence":
-        return [decoder]
-    return [part for inner in decoder.get("decoders") or [] for part in _parts(inner)]
+    if component.get("type") != "Sequence":
+        return [component]
+    return [part for inner in component.get(name) or [] for part in parts_of(inner, name)]
 
 
-def _prepends(metaspace: dict[str, Any]) -> bool:
-    """Whether a space was put before the text, so that decoding takes it away."""
+def prepends(metaspace: dict[str, Any]) -> bool:
+    """Whether a Metaspace puts a space before a text, so that decoding takes it away."""
     if metaspace.get("add_prefix_space") is False:  # the older spelling
         return False
     return metaspace.get("prepend_scheme", "always") != "never"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.tokenizer.hf_class import class_of, with_prefix_space
 from hardcast.tokenizer.hf_tokens import put_together
 from hardcast.tokenizer.post_processor import around_text
 from hardcast.tokenizer.spec import TokenizerSpec
@@ -30,7 +31,9 @@ def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
     whole = json.loads(source["tokenizer_json"])
     definition = _without_training(whole)
     vocab, added = _tokens(where, definition)
-    tokens = put_together(source, vocab, added, whole.get("padding"))
+    name = class_of(source)
+    definition = with_prefix_space(where, definition, name, config.get("add_prefix_space"))
+    tokens = put_together(source, vocab, added, name, whole.get("padding"))
     if tokens.added != added:
         definition = {**definition, "added_tokens": tokens.added}
     ids = vocab | {token["content"]: token["id"] for token in tokens.added}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.tokenizer.hf_class import DEFAULTS, QWEN2
 
 NAMES = tuple(f"{name}_token" for name in "bos eos unk sep pad cls mask".split())
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -31,16 +32,26 @@ class SpecialTokens:
 
 
 def put_together(
-    source: dict[str, Any], vocab: dict[str, int], added: list[dict[str, Any]], padding: Any
+    source: dict[str, Any],
+    vocab: dict[str, int],
+    added: list[dict[str, Any]],
+    name: str | None,
+    padding: Any,
 ) -> SpecialTokens:
     """Reads the folder's files together.
 
-    source: see checkpoint/hf_tokenizer.py. vocab, added: tokenizer.json's own. padding: its
-    section, out of which transformers names a pad_token where no other file does.
+    source: see checkpoint/hf_tokenizer.py. vocab, added: tokenizer.json's own. name: the
+    tokenizer's class, of hf_class.class_of. padding: tokenizer.json's section, out of which
+    transformers names a pad_token where nothing else does.
     Raises HardcastError naming the file for what is no token, or has an id that cannot be.
     """
     where = Path(source["path"])
-    stated, values, extra = _collect(where, source, added, padding)
+    texts = {*vocab, *(token["content"] for token in added)}
+    defaults = DEFAULTS.get(name or "", {})
+    given: dict[str, Any] = {k: v for k, v in defaults.items() if v is None or v in texts}
+    if isinstance(padding, dict):
+        given.setdefault("pad_token", padding.get("pad_token"))
+    stated, values, extra = _collect(where, source, added, given)
     named = {name: token["content"] for name, token in values.items()}
     wanted: list[tuple[int | None, dict[str, Any]]] = []
     for index, token in sorted(stated.items()):
@@ -51,13 +62,19 @@ def put_together(
         if token["content"] not in known:
             wanted.append((None, token))
             known.add(token["content"])
+    if name == QWEN2:
+        bare = [*named.values(), *(token["content"] for token in extra)]
+        wanted += [(None, _token(where, text, text)) for text in bare]
     return SpecialTokens(named, _add(where, vocab, added, wanted))
 
 
 def _collect(
-    where: Path, source: dict[str, Any], added: list[dict[str, Any]], padding: Any
+    where: Path, source: dict[str, Any], added: list[dict[str, Any]], given: dict[str, Any]
 ) -> tuple[dict[int, dict[str, Any]], dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Tokens stated with their ids, named tokens, and special tokens without a name."""
+    """Tokens stated with their ids, named tokens, and special tokens without a name.
+
+    given: names for which no file has a key.
+    """
     config = dict(source.get("tokenizer_config") or {})
     if OLD_EXTRA in config and not config.get(EXTRA):
         config[EXTRA] = config.pop(OLD_EXTRA)
@@ -76,8 +93,7 @@ def _collect(
         stated |= {token["id"]: token for token in added}
     if OLD_EXTRA in config:
         config.setdefault(EXTRA, config[OLD_EXTRA])
-    if isinstance(padding, dict):
-        config.setdefault("pad_token", padding.get("pad_token"))
+    config = given | config
     others = {k: v for k, v in config.items() if _own_name(k) and isinstance(v, str | dict)}
     named = {name: config.get(name) for name in NAMES} | others | own
     values = {

@@ -8,41 +8,48 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from hardcast.tokenizer import byte_level
 from tests.tiny_vocabulary import byte_letters
 
 BEGIN, END, TURN, PAD = "<|begin|>", "<|end|>", "<|turn|>", "<|pad|>"
+DEFAULT = "<|endoftext|>"  # what some classes take for a token that no file names
 FIRST = 300  # id of BEGIN; the ones after it follow
 NEW = ("<|new0|>", "<|new1|>", "<|new2|>")  # in no vocabulary
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|turn|>{{ m.role }}: {{ m.content }}{{ eos_token }}"
     "{% endfor %}{% if pad_token is defined %}[{{ pad_token }}]{% endif %}"
-    "{% if image_token %}{{ image_token }}{% endif %}"
+    "{% if image_token %}{{ image_token }}{% endif %}{{ unk_token }}"
     "{% if add_generation_prompt %}<|turn|>assistant: {% endif %}"
 )
+PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "LlamaTokenizerFast")
+REBUILT = ("GPT2TokenizerFast", "Qwen2Tokenizer")
+QWEN3 = ("qwen3", None)
+MODELS = ("llama", "mistral", "qwen2", "qwen3")
 NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def tokenizer_json(**changes: Any) -> dict[str, Any]:
-    """A byte-level BPE: 256 bytes, a few merges, and at FIRST the four special tokens above.
+    """A byte-level BPE: 256 bytes, a few merges, and at FIRST and on the special tokens above.
 
-    PAD is an entry of the vocabulary only. changes: keys to replace.
+    PAD and DEFAULT are entries of the vocabulary only. changes: keys to replace.
     """
     letters = byte_letters()
     merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "hello"), ("Ġ", "a")]
     tokens = letters + ["".join(pair) for pair in merges]
     vocab = {token: index for index, token in enumerate(tokens)}
     vocab |= {f"<filler{index}>": index for index in range(len(tokens), FIRST)}
-    vocab[PAD] = FIRST
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    del vocab[f"<filler{FIRST - 1}>"]
+    vocab |= {DEFAULT: FIRST - 1, PAD: FIRST}
+    spelled = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [added(FIRST + 1 + i, text) for i, text in enumerate((BEGIN, END, TURN))],
         "normalizer": None,
-        "pre_tokenizer": {**byte_level, "use_regex": True},
+        "pre_tokenizer": {**spelled, "use_regex": True},
         "post_processor": None,
-        "decoder": {**byte_level, "use_regex": True},
+        "decoder": {**spelled, "use_regex": True},
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -92,6 +99,14 @@ def write(folder: Path, files: dict[str, Any]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+_SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+QWEN2 = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {**_SPLIT, "pattern": {"Regex": byte_level.QWEN2}},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+    ],
+}
 _FLAGS = st.fixed_dictionaries(
     {}, optional={name: st.booleans() for name in ("special", "rstrip", "lstrip", "normalized")}
 )
@@ -155,8 +170,15 @@ def folders(draw: st.DrawFn) -> dict[str, Any]:
     """File name -> content of one folder that transformers can load."""
     definition = tokenizer_json(post_processor=draw(_POST), **draw(_TRAINING))
     definition["added_tokens"] = [{**token, **draw(_FLAGS)} for token in definition["added_tokens"]]
+    model_type = draw(st.sampled_from(MODELS))
+    named_class = draw(st.sampled_from([None, *PLAIN, *REBUILT]))
+    # These classes take vocabulary and merges out of tokenizer.json and lose its added tokens where
+    # added_tokens_decoder does not repeat them: transformers' fault, and not drawn.
+    repeats = model_type in ("qwen2", "qwen3") or named_class in REBUILT
+    if model_type == "qwen2" or named_class == REBUILT[1] or (model_type, named_class) == QWEN3:
+        definition["pre_tokenizer"] = QWEN2  # and they make their own cuts: the same ones here
     config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        **({} if named_class is None else {"tokenizer_class": named_class}),
         **draw(_named(objects=False)),
         **draw(
             st.fixed_dictionaries(
@@ -177,10 +199,12 @@ def folders(draw: st.DrawFn) -> dict[str, Any]:
         ),
     }
     if draw(st.booleans()):
-        stated = {token["id"]: {**token, **draw(_FLAGS)} for token in definition["added_tokens"]}
+        own = definition["added_tokens"]
+        stated = {t["id"]: t if repeats else {**t, **draw(_FLAGS)} for t in own}
         stated[FIRST] = {**added(FIRST, PAD), **draw(_FLAGS)}
         stated[FIRST + 4] = {**added(FIRST + 4, NEW[0]), **draw(_FLAGS)}
         kept = draw(st.sets(st.sampled_from(sorted(stated))))
+        kept |= {token["id"] for token in own if repeats}
         config["added_tokens_decoder"] = {
             str(index): {k: v for k, v in token.items() if k != "id"}
             for index, token in stated.items()
@@ -193,7 +217,7 @@ def folders(draw: st.DrawFn) -> dict[str, Any]:
         config["chat_template"] = template
     maybe = st.booleans()
     return {
-        "config.json": {"model_type": "llama", "vocab_size": 400},
+        "config.json": {"model_type": model_type, "vocab_size": 400},
         "tokenizer.json": definition,
         "tokenizer_config.json": config,
         "special_tokens_map.json": draw(st.none() | _named(objects=True)),

@@ -14,12 +14,13 @@ from hardcast.checkpoint.hf_tokenizer import hf_tokenizer_source
 from hardcast.errors import HardcastError
 from hardcast.tokenizer import Tokenizer, TokenizerSpec, spec_from_source
 from tests.tokenizer import hf_folder
-from tests.tokenizer.hf_folder import BEGIN, END, NEW, PAD, TURN
+from tests.tokenizer.hf_folder import BEGIN, DEFAULT, END, NEW, PAD, TURN
 
 transformers = pytest.importorskip("transformers", reason="not installed: the reference extra")
 
 TEXTS = st.lists(
-    st.sampled_from([BEGIN, END, TURN, PAD, *NEW, "hello", " ", "  a", "é", "\n"]), max_size=6
+    st.sampled_from([BEGIN, END, TURN, PAD, DEFAULT, *NEW, "hello", " ", "  a", "é", "\n"]),
+    max_size=6,
 ).map("".join)
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 USER, SYSTEM = {"role": "user", "content": "a"}, {"role": "system", "content": "hello é"}
@@ -42,7 +43,7 @@ def rendered(call: Any) -> str | None:
         return None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(hf_folder.folders(), st.lists(TEXTS, min_size=3, max_size=3), st.booleans())
 def test_drawn_folders(files: dict[str, Any], texts: list[str], generation: bool) -> None:
     with tempfile.TemporaryDirectory() as name:

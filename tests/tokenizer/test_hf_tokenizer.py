@@ -75,6 +75,28 @@ def test_bos_habit_of_the_post_processor() -> None:
     assert not spec(tokenizer_config={**config, "add_bos_token": True}).add_bos
 
 
+def test_the_space_before_a_text_of_a_class() -> None:
+    """The files must say one thing; the plain class reads no switch."""
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
+    for part, prepends in (
+        ({"pre_tokenizer": metaspace, "decoder": metaspace}, False),
+        ({"pre_tokenizer": {**metaspace, "prepend_scheme": "first"}, "decoder": metaspace}, True),
+        ({"pre_tokenizer": None, "decoder": metaspace,
+          "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}]}},
+         True),
+    ):  # fmt: skip
+        for flag in (True, False, None):
+            config: dict[str, Any] = {"add_prefix_space": flag}
+            kept = spec(part, tokenizer_config=config).definition["pre_tokenizer"]
+            assert kept == part["pre_tokenizer"]
+            config["tokenizer_class"] = "LlamaTokenizerFast"
+            if flag in (prepends, None):
+                assert spec(part, tokenizer_config=config).definition["pre_tokenizer"] == kept
+            else:
+                with pytest.raises(HardcastError, match="t.json: puts .* says add_prefix_space"):
+                    spec(part, tokenizer_config=config)
+
+
 def test_named_templates() -> None:
     templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "chat"}]
     assert spec(tokenizer_config={"chat_template": templates}).chat_template == "chat"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardcast import flow
 from hardcast.serve.openai.tools import Call, CallGate, form_of, takes_tools
-from tests.serve.served import TOOL_TEMPLATE, Server, chat
+from tests import tiny
+from tests.serve.served import TOOL_TEMPLATE, Server, chat, server
 from tests.tiny_vocabulary import CHAT_TEMPLATE
 
 TAGGED = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
@@ -97,3 +100,17 @@ def test_a_call_goes_back_as_the_template_writes_it(tools_server: Server) -> Non
     function = {"name": "f", "arguments": {"a": 1}}
     assert f"<tool_call>{json.dumps(function)}</tool_call>" in text
     assert "tool\ndone" in text
+
+
+def test_a_template_of_its_own_for_tools(tmp_path: Path) -> None:
+    """The default one has no place for them; transformers takes the one named tool_use."""
+    templates = {"tokenizer.chat_template.tool_use": TOOL_TEMPLATE}
+    model = tiny.write_gguf(tmp_path / "tiny.gguf", "llama", metadata=templates)
+    flow.build(str(model), tmp_path / "tiny.image")
+    with server(tmp_path / "tiny.image", "--threads", "1") as running, running.client() as client:
+        answers = [
+            client.post("/v1/chat/completions", json=chat(**more)).json()["usage"]
+            for more in ({}, {"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "none"})
+        ]
+    without, shown, none = (usage["prompt_tokens"] for usage in answers)
+    assert shown > without == none
