@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from hardcast.serve.access.accounts import Accounts
 from hardcast.serve.http import body
-from hardcast.serve.openai.requests import Strict
+from hardcast.serve.openai.fields import Strict
 from hardcast.serve.page import facts, markdown
 
 FOLDER = Path(__file__).parent / "page"

@@ -5,19 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from hardcast.numerics.sampling import SamplerSettings
-from hardcast.serve.openai.requests import ChatRequest, Sampling
+from hardcast.serve.openai.fields import Sampling
+from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.service import Service
-from hardcast.serve.openai.tools import call_schema
 from hardcast.serve.scheduling.constrain import Constraint
 from hardcast.serve.scheduling.request import GenerationRequest
 
 SEEDS = 1 << 64
 # JSON allows any number of spaces and lines between its parts, and a small model that begins with
 # them may never end: one space at most, and the answer says something with every second token.
-SPACES = {"whitespace_flexible": True, "whitespace_pattern": " ?"}
+SPACES = {"x-guidance": {"whitespace_flexible": True, "whitespace_pattern": " ?"}}
 
 
 def settings_of(asked: Sampling) -> SamplerSettings:
@@ -28,6 +27,8 @@ def settings_of(asked: Sampling) -> SamplerSettings:
     temperature = 1.0 if asked.temperature is None else float(asked.temperature)
     seed = secrets.randbits(63) if asked.seed is None else asked.seed % SEEDS
     top_p = 1.0 if asked.top_p is None else float(asked.top_p)
+    if top_p == 0:  # the least mass that holds a token: the likeliest alone
+        temperature, top_p = 0.0, 1.0
     return SamplerSettings.from_user(temperature, max(asked.top_k or 0, 0), top_p, seed)
 
 
@@ -62,13 +63,14 @@ def generation_requests(
 
 def constraint_of(service: Service, asked: ChatRequest) -> Constraint | None:
     """The grammar that the answer must follow. Raises HardcastError for one that cannot be."""
-    schema: dict[str, Any] | bool | None = call_schema(asked.tools or [], asked.tool_choice)
+    if asked.must_call:
+        schemas = [(tool.function.name, tool.function.schema_) for tool in asked.callable]
+        return service.grammars.calls([(name, {**one, **SPACES}) for name, one in schemas])
     form = asked.response_format
-    if schema is None and form is not None and form.type != "text":
-        given = form.json_schema.schema_ if form.json_schema is not None else None
-        schema = {"type": "object"} if given is None else given
-    if schema is None:
+    if form is None or form.type == "text":
         return None
+    given = form.json_schema.schema_ if form.json_schema is not None else None
+    schema = {"type": "object"} if given is None else given
     if isinstance(schema, dict):
-        schema = {**schema, "x-guidance": SPACES}
+        schema = {**schema, **SPACES}
     return service.grammars.json_schema(schema)

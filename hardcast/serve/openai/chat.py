@@ -18,9 +18,10 @@ from hardcast.serve.http.call import Call
 from hardcast.serve.http.transport import DONE, EventStream, event_bytes, while_there
 from hardcast.serve.openai.asked import constraint_of, generation_requests
 from hardcast.serve.openai.logprobs import chat_entry
-from hardcast.serve.openai.requests import ChatRequest, NamedTool
+from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.service import Service
-from hardcast.serve.openai.tools import CallGate, form_of, takes_tools
+from hardcast.serve.openai.thinking import thinking_variables
+from hardcast.serve.openai.tools import MOST_CALLS, CallGate, form_of, takes_tools
 from hardcast.serve.scheduling.request import Finished, GenerationRequest
 
 
@@ -31,7 +32,8 @@ async def create_chat_completion(request: Request) -> Response:
     asked = await body.read(request, ChatRequest)
     service.check_model(asked.model)
     check_tools(service, asked)
-    ids = await service.aside(service.chat_ids, asked.messages, template_variables(asked))
+    variables = template_variables(service, asked)
+    ids = await service.aside(service.chat_ids, asked.messages, variables)
     constraint = await service.aside(constraint_of, service, asked)
     requests = await service.aside(
         generation_requests,
@@ -55,10 +57,9 @@ async def create_chat_completion(request: Request) -> Response:
 
 def check_tools(service: Service, asked: ChatRequest) -> None:
     """Raises ApiError 400 for tools that the model's template would not show to it."""
-    choice, tools = asked.tool_choice, asked.tools or []
-    if choice not in (None, "none", "auto") and not tools:
+    if asked.tool_choice not in (None, "none", "auto") and not asked.tools:
         raise bad_request("tool_choice needs tools", "tool_choice")
-    if not tools or choice == "none":
+    if not asked.tools or asked.tool_choice == "none":
         return
     if not takes_tools(service.tokenizer.tool_template):
         raise bad_request(
@@ -67,22 +68,26 @@ def check_tools(service: Service, asked: ChatRequest) -> None:
             "tools",
             "unsupported_parameter",
         )
-    if isinstance(choice, NamedTool):
-        if choice.function.name not in [tool.function.name for tool in tools]:
-            raise bad_request(f"no tool is named {choice.function.name!r:.140}", "tool_choice")
+    known = [tool.function.name for tool in asked.tools]
+    for name in asked.chosen or ():
+        if name not in known:
+            raise bad_request(f"no tool is named {name!r:.140}", "tool_choice")
     if asked.response_format is not None and asked.response_format.type != "text":
-        if choice not in (None, "auto"):
+        if asked.must_call:
             raise bad_request("response_format cannot stand with a required call", "tool_choice")
 
 
-def template_variables(asked: ChatRequest) -> dict[str, Any]:
+def template_variables(service: Service, asked: ChatRequest) -> dict[str, Any]:
     """What the template gets beside the messages. ApiError 400 for what cannot be set."""
-    extra = dict(asked.chat_template_kwargs or {})
+    tools, tokenizer = asked.tools and asked.tool_choice != "none", service.tokenizer
+    template = tokenizer.tool_template if tools else tokenizer.spec.chat_template
+    extra = thinking_variables(asked.reasoning_effort, template)
+    extra |= asked.chat_template_kwargs or {}
     for name in ("messages", "tools", "bos_token", "eos_token"):
         if name in extra:
             raise bad_request(f"chat_template_kwargs: {name} cannot be set", "chat_template_kwargs")
-    if asked.tools and asked.tool_choice != "none":
-        extra["tools"] = [tool.model_dump(exclude_none=True) for tool in asked.tools]
+    if tools:
+        extra["tools"] = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()]
     return extra
 
 
@@ -109,11 +114,11 @@ class Chat:
     ) -> None:
         self._service, self._asked, self._answers = service, asked, answers
         self._seed = None if requests[0].settings.greedy else requests[0].settings.seed
-        tools = (asked.tools or []) if asked.tool_choice != "none" else []
-        forced = asked.tool_choice not in (None, "none", "auto")
-        form = form_of(service.tokenizer.tool_template) if tools else None
-        names = [tool.function.name for tool in tools]
-        self._choices = [Choice(CallGate(form, names, forced)) for _ in requests]
+        form = form_of(service.tokenizer.tool_template) if asked.callable else None
+        names = [tool.function.name for tool in asked.callable]
+        most = 1 if asked.parallel_tool_calls is False else MOST_CALLS
+        gates = [CallGate(form, names, asked.must_call, most) for _ in requests]
+        self._choices = [Choice(gate) for gate in gates]
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "object": "chat.completion.chunk" if asked.stream else "chat.completion",

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hardcast.serve.openai.requests import NamedTool, Tool
-
 TAG, END_TAG = "<tool_call>", "</tool_call>"
 MARKED = re.compile(rf"{TAG}\s*(.*?)\s*(?:{END_TAG}|\Z)", re.DOTALL)
 MOST_CALLS = 128
@@ -62,10 +60,15 @@ def takes_tools(template: str | None) -> bool:
 class CallGate:
     """Lets an answer's text through until a call may begin, and keeps the rest for its end."""
 
-    def __init__(self, form: str | None, names: Sequence[str], forced: bool) -> None:
-        """forced: the grammar makes the whole answer one call, {"name", "arguments"}."""
+    def __init__(
+        self, form: str | None, names: Sequence[str], forced: bool, most: int = MOST_CALLS
+    ) -> None:
+        """forced: the grammar makes the whole answer one call, {"name", "arguments"}.
+
+        most: calls that are kept, the first ones.
+        """
         self._form = "bare" if forced else form
-        self._names = frozenset(names)
+        self._names, self._most = frozenset(names), most
         self._held = ""
         self._open = False  # a call has begun, or may have
         self._begun = False
@@ -94,8 +97,8 @@ class CallGate:
         held, self._held = self._held, ""
         if not self._open:
             return held, []
-        pieces = [held.strip()] if self._form == "bare" else MARKED.findall(held)
-        calls = [call for piece in pieces[:MOST_CALLS] if (call := self._call(piece))]
+        pieces = [held.strip()] if self._form == "bare" else MARKED.findall(held)[: self._most]
+        calls = [call for piece in pieces if (call := self._call(piece))]
         return ("", calls) if len(calls) == len(pieces) else (held, [])
 
     def _take(self, count: int) -> str:
@@ -124,27 +127,3 @@ def arguments_object(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return found if isinstance(found, dict) else text
-
-
-def call_schema(tools: Sequence[Tool], choice: str | NamedTool | None) -> dict[str, Any] | None:
-    """The JSON schema of a call that has to be made; None where the model is free."""
-    if choice == "required":
-        wanted = list(tools)
-    elif isinstance(choice, NamedTool):
-        wanted = [tool for tool in tools if tool.function.name == choice.function.name]
-    else:
-        return None
-    return {
-        "anyOf": [
-            {
-                "type": "object",
-                "properties": {
-                    "name": {"const": tool.function.name},
-                    "arguments": tool.function.parameters or {"type": "object"},
-                },
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for tool in wanted
-        ]
-    }

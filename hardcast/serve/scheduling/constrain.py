@@ -11,13 +11,16 @@ The mask is applied by the host to the chip's logits, before the chip's own samp
 from __future__ import annotations
 
 import json
+import re
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.serve.scheduling.references import as_uris, in_words
 from hardcast.tokenizer import Tokenizer
 
 MOST_BYTES = 256 << 10  # of a schema or pattern
@@ -25,6 +28,8 @@ ANY_OBJECT = {"type": "object"}
 # Between two parts of JSON: enough for deep indentation. Without an end a small model may well go
 # on with spaces until its tokens run out.
 WHITESPACE = r"[ \n\r\t]{1,64}"
+# A call: one space at most between its parts, as in `calls`' schemas.
+CALL = r'/\{{ ?"name" ?: ?"{name}" ?, ?"arguments" ?: ?/ arguments{i} / ?\}}/'
 
 
 class Grammars:
@@ -55,12 +60,33 @@ class Grammars:
         schema = {} if schema is True else schema
         if not isinstance(schema, dict):
             raise HardcastError("json_schema: the schema must be an object")
-        try:
-            text = json.dumps(schema, allow_nan=False)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise HardcastError(f"json_schema: not JSON: {_line(error)}") from None
         options = {"whitespace_pattern": WHITESPACE}
+        text = _json("json_schema", schema)
         return self._constraint("json_schema", "grammar_from_json_schema", text, options)
+
+    def calls(self, functions: Sequence[tuple[str, dict[str, Any]]]) -> Constraint:
+        """{"name", "arguments"}: a call of one of the functions.
+
+        functions: (name, schema of its arguments), one or more. Each schema is a document of its
+        own, so what one refers to is never found in another's.
+
+        Raises HardcastError for a schema that cannot be followed.
+        """
+        rules = [
+            f"call{i}: {CALL.format(name=re.escape(name), i=i)}\n"
+            f"arguments{i}: %json {_json(f'the parameters of {name}', schema)}\n"
+            for i, (name, schema) in enumerate(functions)
+        ]
+        start = " | ".join(f"call{i}" for i in range(len(rules)))
+        try:
+            return self._constraint(
+                "calls", "grammar_from_lark", f"start: {start}\n" + "".join(rules)
+            )
+        except HardcastError:
+            for name, schema in functions:  # whose fault is it? The library says lines of ours
+                text = _json(name, schema)
+                self._constraint(f"the parameters of {name}", "grammar_from_json_schema", text)
+            raise
 
     def regex(self, pattern: str) -> Constraint:
         """Text that a regular expression matches as a whole (Rust's syntax, no look-around).
@@ -144,6 +170,13 @@ class Matcher:
             raise HardcastError(f"the grammar failed: {_line(self._matcher.get_error())}")
 
 
+def _json(kind: str, schema: dict[str, Any]) -> str:
+    try:
+        return json.dumps(as_uris(schema), allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise HardcastError(f"{kind}: not JSON: {_line(error)}") from None
+
+
 def _line(error: object) -> str:
     """A message of the library, which may draw arrows under lines, on one line."""
-    return " ".join(str(error).split())[:300]
+    return in_words(" ".join(str(error).split()))[:300]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardcast import flow
+from hardcast.numerics.sampling import SamplerSettings
+from hardcast.serve.access.usage import Usage
+from hardcast.serve.openai.chat import Chat
+from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.tools import Call, CallGate, form_of, takes_tools
+from hardcast.serve.scheduling.request import Finished, GenerationRequest, Token
 from tests import tiny
 from tests.serve.served import TOOL_TEMPLATE, Server, chat, server
 from tests.tiny_vocabulary import CHAT_TEMPLATE
@@ -114,3 +122,132 @@ def test_a_template_of_its_own_for_tools(tmp_path: Path) -> None:
         ]
     without, shown, none = (usage["prompt_tokens"] for usage in answers)
     assert shown > without == none
+
+
+def test_only_the_first_call_is_kept_where_one_is_allowed() -> None:
+    for text in (f"{TAGGED}\n{TAGGED}", f"{TAGGED}<tool_call>cut", f"{TAGGED} and so on"):
+        gate = CallGate("tagged", ["f"], forced=False, most=1)
+        assert gate.push(text) == ""
+        assert gate.end() == ("", [CALL])
+
+
+def scripted(text: str, **more: Any) -> Chat:
+    """A reply to an answer of this text."""
+
+    class Answers:
+        usage = Usage(3, 0, 2)
+
+        async def events(self) -> AsyncIterator[tuple[int, Any]]:
+            yield 0, Token(text[:9], 5, None, None, 0.0)
+            yield 0, Finished("stop", text[9:], 3, 0, 2, 0.0, 0.0)
+
+    asked = ChatRequest.model_validate({**chat(), "tools": [TOOL], **more})
+    service: Any = SimpleNamespace(
+        tokenizer=SimpleNamespace(tool_template=TOOL_TEMPLATE),
+        name="tiny",
+        image=SimpleNamespace(digest="d"),
+        extra=lambda usage, seed: {"silicon": None, "seed": seed},
+    )
+    answers: Any = Answers()
+    return Chat(service, asked, [GenerationRequest((1,), SamplerSettings(), 8)], answers)
+
+
+@pytest.mark.parametrize("parallel, count", [(False, 1), (True, 2), (None, 2)])
+def test_parallel_tool_calls(parallel: bool | None, count: int) -> None:
+    """Whole and streamed: false keeps the first call, which is a call like any other."""
+    text = TAGGED + TAGGED.replace("1", "2")
+    whole = asyncio.run(scripted(text, parallel_tool_calls=parallel).whole())
+    (choice,) = whole["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    said = [call["function"]["arguments"] for call in choice["message"]["tool_calls"]]
+    assert said == ['{"a": 1}', '{"a": 2}'][:count]
+
+    async def read() -> list[bytes]:
+        reply = scripted(text, parallel_tool_calls=parallel, stream=True)
+        return [event async for event in reply.events()]
+
+    chunks = [json.loads(event[6:]) for event in asyncio.run(read())[:-1]]
+    calls = [c for chunk in chunks for c in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    assert [(c["index"], c["function"]["arguments"]) for c in calls] == [*enumerate(said)]
+
+
+def pointed(number: int) -> dict[str, Any]:
+    """Parameters whose one type has a name that others use too."""
+    return {
+        "type": "object",
+        "properties": {"who": {"$ref": "#/$defs/P"}},
+        "required": ["who"],
+        "additionalProperties": False,
+        "$defs": {"P": {"const": number}},
+    }
+
+
+def named(name: str, **parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **parameters}}
+
+
+@pytest.mark.parametrize("choice, name, arguments", [
+    ({"type": "function", "function": {"name": "g"}}, "g", {"who": 8}),
+    ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named("g")]}},
+     "g", {"who": 8}),
+    ({"type": "function", "function": {"name": "bare"}}, "bare", {}),
+])  # fmt: skip
+def test_a_required_call_follows_its_own_schema(
+    choice: Any, name: str, arguments: Any, tools_server: Server
+) -> None:
+    tools = [named("f", parameters=pointed(7)), named("g", parameters=pointed(8)), named("bare")]
+    body = chat(tools=tools, tool_choice=choice, max_tokens=100, temperature=1, seed=3)
+    with tools_server.client() as client:
+        (found,) = client.post("/v1/chat/completions", json=body).json()["choices"]
+    (call,) = found["message"]["tool_calls"]
+    assert found["finish_reason"] == "tool_calls"
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == (
+        name,
+        arguments,
+    )
+
+
+def test_any_of_the_required_calls_may_come(tools_server: Server) -> None:
+    tools = [named("f", parameters=pointed(7)), named("g", parameters=pointed(8))]
+    found = set()
+    with tools_server.client() as client:
+        for seed in range(12):
+            body = chat(
+                tools=tools, tool_choice="required", max_tokens=100, temperature=3, seed=seed
+            )
+            (choice,) = client.post("/v1/chat/completions", json=body).json()["choices"]
+            (call,) = choice["message"]["tool_calls"]
+            found.add((call["function"]["name"], call["function"]["arguments"]))
+    assert found == {("f", '{"who": 7}'), ("g", '{"who": 8}')}
+
+
+@pytest.mark.parametrize("more, words", [
+    ({"tools": [named("f", parameters={"properties": {"a": {"$ref": "#/$defs/N"}}})],
+      "tool_choice": "required"}, "the parameters of f: $ref '#/$defs/N'"),
+    ({"tools": [named("f", parameters={"properties": {"a": {"$ref": "b.json"}}})],
+      "tool_choice": "required"}, "'b.json'"),
+    ({"response_format": {"type": "json_schema", "json_schema": {
+        "schema": {"properties": {"a": {"$ref": "#/$defs/N"}}}}}}, "'#/$defs/N'"),
+    ({"tools": [named("f", parameters={"type": "string"})]}, "'object'"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0]"),
+    ({"tools": [named("f")], "tool_choice": {"type": "allowed_tools", "allowed_tools": {
+        "mode": "auto", "tools": [named("g")]}}}, "'g'"),
+])  # fmt: skip
+def test_what_cannot_be_called_is_named(more: Any, words: str, tools_server: Server) -> None:
+    with tools_server.client() as client:
+        response = client.post("/v1/chat/completions", json=chat(**more))
+    assert response.status_code == 400
+    assert words in response.json()["error"]["message"]
+    assert "\n" not in response.json()["error"]["message"]
+
+
+def test_a_tool_that_is_not_allowed_is_not_called() -> None:
+    allowed = {"mode": "auto", "tools": [named("g")]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    tools = [TOOL, named("g")]
+    whole = asyncio.run(scripted(TAGGED, tools=tools, tool_choice=choice).whole())
+    assert whole["choices"][0]["message"]["content"] == TAGGED
+    call = TAGGED.replace('"f"', '"g"')
+    whole = asyncio.run(scripted(call, tools=tools, tool_choice=choice).whole())
+    assert whole["choices"][0]["finish_reason"] == "tool_calls"
