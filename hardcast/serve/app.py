@@ -22,6 +22,7 @@ ROUTES = [
     Route("/v1/models/{model:path}", endpoints.get_model, methods=["GET"]),
     Route("/tokenize", endpoints.tokenize, methods=["POST"]),
     Route("/detokenize", endpoints.detokenize, methods=["POST"]),
+    Route("/tokenizer_info", endpoints.tokenizer_info, methods=["GET"]),
     Route("/health", endpoints.health, methods=["GET"]),
     Route("/metrics", endpoints.metrics, methods=["GET"]),
     Route("/access/requests", endpoints.request_access, methods=["POST"]),

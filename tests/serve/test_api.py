@@ -16,6 +16,7 @@ from hardcast.generate import Generator, Result
 from hardcast.image import open_image
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.serve.openai import replies
+from hardcast.serve.openai.logprobs import token_name
 from tests.serve.served import CONTEXT, Server, chat, events, metric, texts
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -255,7 +256,7 @@ def test_plain_completions(tiny_server: Server, alone: Generator) -> None:
     assert [choice["index"] for choice in several["choices"]] == [0, 1, 2, 3]
     assert [c["text"] for c in several["choices"][:2]] == [wanted.text] * 2
     logprobs = replies.TextLogprobs.model_validate(several["choices"][0]["logprobs"])
-    assert "".join(logprobs.tokens) == wanted.text
+    assert logprobs.tokens == [token_name(token, alone.tokenizer) for token in wanted.token_ids]
     assert all(len(top) == 2 for top in logprobs.top_logprobs)
     chunks = streamed(
         tiny_server, TEXT, {**body, "stream": True, "stream_options": {"include_usage": True}}

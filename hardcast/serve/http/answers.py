@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from hardcast.serve.access.usage import Usage
 from hardcast.serve.errors import ApiError, unavailable
 from hardcast.serve.http.call import Call
-from hardcast.serve.scheduling.request import Event, Finished
+from hardcast.serve.scheduling.request import Event, Finished, Token
 from hardcast.serve.scheduling.scheduler import Stream
 
 RETRY_SECONDS = 5.0  # after a shutdown: a restart takes about a second
@@ -66,7 +66,7 @@ class Answers:
                 if index % self._per_prompt == 0:  # the others find the prompt in memory anyhow
                     self._cached += event.cached_tokens
                 check_finished(event)
-            else:
+            elif isinstance(event, Token):
                 self._made[index] += 1
             yield index, event
 

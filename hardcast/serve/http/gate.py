@@ -20,11 +20,12 @@ from hardcast.serve.http.metrics import Metrics
 
 log = logging.getLogger("hardcast.serve")
 # What needs a key where keys are asked for. Pages, health and the request for access do not.
-GUARDED = ("/v1/", "/tokenize", "/detokenize", "/metrics", "/page/render")
+GUARDED = ("/v1/", "/tokenize", "/tokenizer_info", "/detokenize", "/metrics", "/page/render")
 # Paths as labels of metrics; a stranger must not be able to make up more.
 KNOWN = frozenset(
-    "/ /health /metrics /tokenize /detokenize /docs /openapi.json /access /access/requests "
-    "/v1/models /v1/chat/completions /v1/completions /page/render /page/facts".split()
+    "/ /health /metrics /tokenize /tokenizer_info /detokenize /docs /openapi.json /access "
+    "/access/requests /v1/models /v1/chat/completions /v1/completions /page/render "
+    "/page/facts".split()
 )
 GONE = 499  # in log and metrics: the client went away before the answer; nobody reads it
 

@@ -39,8 +39,12 @@ def generation_requests(
     owner: str,
     top_logprobs: int | None,
     constraint: Constraint | None = None,
+    echo: bool = False,
 ) -> list[GenerationRequest]:
-    """n requests a prompt, one after the other; answer i has the seed + i. Raises HardcastError."""
+    """n requests a prompt, one after the other; answer i has the seed + i. Raises HardcastError.
+
+    top_logprobs: None for no logprobs. echo: the answer comes after its prompt, and so do logprobs.
+    """
     settings = settings_of(asked)
     bias = {int(token): float(value) for token, value in (asked.logit_bias or {}).items()}
     return [
@@ -55,6 +59,8 @@ def generation_requests(
             frequency_penalty=float(asked.frequency_penalty or 0),
             constraint=constraint,
             owner=owner,
+            score_prompt=echo and top_logprobs is not None,
+            continuation=echo,
         )
         for prompt in prompts
         for index in range(asked.n or 1)

@@ -22,7 +22,7 @@ from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.service import Service
 from hardcast.serve.openai.thinking import thinking_variables
 from hardcast.serve.openai.tools import MOST_CALLS, CallGate, form_of, takes_tools
-from hardcast.serve.scheduling.request import Finished, GenerationRequest
+from hardcast.serve.scheduling.request import Finished, GenerationRequest, Token
 
 
 async def create_chat_completion(request: Request) -> Response:
@@ -133,7 +133,7 @@ class Chat:
             choice = self._choices[index]
             if isinstance(event, Finished):
                 self._finish(choice, event)
-            else:
+            elif isinstance(event, Token):
                 choice.text.append(choice.gate.push(event.text))
                 if self._asked.logprobs:
                     choice.logprobs.append(chat_entry(event, self._service.tokenizer))
@@ -173,6 +173,7 @@ class Chat:
                         calls = [{"index": i, **c} for i, c in enumerate(choice.calls)]
                         yield self._chunk(index, {"tool_calls": calls})
                     yield self._chunk(index, {}, reason=choice.reason)
+                if not isinstance(event, Token):
                     continue
                 text = choice.gate.push(event.text)
                 if self._asked.logprobs:

@@ -16,10 +16,10 @@ from hardcast.serve.http.answers import Answers
 from hardcast.serve.http.call import Call
 from hardcast.serve.http.transport import DONE, EventStream, event_bytes, while_there
 from hardcast.serve.openai.asked import generation_requests
-from hardcast.serve.openai.logprobs import text_entries
+from hardcast.serve.openai.logprobs import TextLogprobs
 from hardcast.serve.openai.requests import CompletionRequest
 from hardcast.serve.openai.service import Service
-from hardcast.serve.scheduling.request import Finished, GenerationRequest, Token
+from hardcast.serve.scheduling.request import Event, Finished, GenerationRequest, Prompt
 
 DEFAULT_TOKENS = 16  # as in OpenAI's API
 
@@ -35,9 +35,11 @@ async def create_completion(request: Request) -> Response:
         generation_requests,
         asked,
         prompts,
-        asked.max_tokens or DEFAULT_TOKENS,
+        DEFAULT_TOKENS if asked.max_tokens is None else asked.max_tokens,
         call.owner,
         asked.logprobs,
+        None,
+        bool(asked.echo),
     )
     lengths = [len(prompt) for prompt in prompts]
     headers = await call.admit(sum(lengths))
@@ -63,8 +65,10 @@ class Completion:
     ) -> None:
         self._service, self._asked, self._answers = service, asked, answers
         self._seed = None if requests[0].settings.greedy else requests[0].settings.seed
-        decode = service.tokenizer.decode
-        self._echo = [decode(list(r.prompt_ids)) if asked.echo else "" for r in requests]
+        tokenizer, echo = service.tokenizer, bool(asked.echo)
+        self._echo = [tokenizer.decode(list(r.prompt_ids)) if echo else "" for r in requests]
+        self._wanted = asked.logprobs is not None
+        self._logprobs = [TextLogprobs(tokenizer, len(text), echo) for text in self._echo]
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -75,41 +79,31 @@ class Completion:
 
     async def whole(self) -> dict[str, Any]:
         """The JSON object of the reply. Raises ApiError for an answer that failed."""
-        count = len(self._echo)
-        texts = [[echo] for echo in self._echo]
-        tokens: list[list[Token]] = [[] for _ in range(count)]
-        reasons = [""] * count
+        choices = self._begun()
         async for index, event in self._answers.events():
-            texts[index].append(event.text)
-            if isinstance(event, Finished):
-                reasons[index] = event.reason
-            else:
-                tokens[index].append(event)
+            whole, part = choices[index], self._part(index, event)
+            whole["text"] += part["text"]
+            whole["finish_reason"] = part["finish_reason"]
+            for name, entries in (part["logprobs"] or {}).items():
+                whole["logprobs"][name] += entries
         usage = self._answers.usage
         return {
             **self._head,
-            "choices": [
-                self._choice(i, "".join(texts[i]), tokens[i], 0, reasons[i]) for i in range(count)
-            ],
+            "choices": choices,
             "usage": usage.reply(),
             "hardcast": self._service.extra(usage, self._seed),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events. A failure in the middle is an event of its own, and the last."""
-        offsets = [0] * len(self._echo)
         try:
-            for index, echo in enumerate(self._echo):
-                if echo:
-                    yield self._chunk(self._choice(index, echo, [], 0, None))
-            async for index, event in self._answers.events():
-                ended = isinstance(event, Finished)
-                tokens = [] if isinstance(event, Finished) else [event]
-                if event.text or ended or self._asked.logprobs is not None:
-                    reason = event.reason if isinstance(event, Finished) else None
-                    choice = self._choice(index, event.text, tokens, offsets[index], reason)
+            for choice in self._begun():
+                if choice["text"]:
                     yield self._chunk(choice)
-                offsets[index] += len(event.text)
+            async for index, event in self._answers.events():
+                part = self._part(index, event)
+                if part["text"] or part["logprobs"] or part["finish_reason"]:
+                    yield self._chunk(part)
             if self._asked.include_usage:
                 usage = self._answers.usage
                 extra = self._service.extra(usage, self._seed)
@@ -120,13 +114,36 @@ class Completion:
             yield event_bytes(error.body())
         yield DONE
 
-    def _choice(
-        self, index: int, text: str, tokens: list[Token], offset: int, reason: str | None
-    ) -> dict[str, Any]:
-        wanted = self._asked.logprobs is not None
-        logprobs = text_entries(tokens, self._service.tokenizer, offset) if wanted else None
-        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+    def _begun(self) -> list[dict[str, Any]]:
+        """All choices before their first event: a prompt with logprobs comes with that."""
+        return [
+            _choice(
+                index,
+                "" if self._wanted else echo,
+                self._logprobs[index].part([]) if self._wanted else None,
+                None,
+            )
+            for index, echo in enumerate(self._echo)
+        ]
+
+    def _part(self, index: int, event: Event) -> dict[str, Any]:
+        """What an event adds to a choice."""
+        if isinstance(event, Prompt):
+            logprobs = TextLogprobs(self._service.tokenizer).part(event.tokens)
+            return _choice(index, self._echo[index], logprobs, None)
+        if isinstance(event, Finished):
+            said, reason = event.end, event.reason
+        else:
+            said, reason = event, None
+        entries = self._logprobs[index].part([said] if said else []) if self._wanted else None
+        return _choice(index, event.text, entries, reason)
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         usage = {"usage": None} if self._asked.include_usage else {}
         return event_bytes({**self._head, "choices": [choice], **usage})
+
+
+def _choice(
+    index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}

@@ -67,6 +67,22 @@ async def detokenize(request: Request) -> Response:
     )
 
 
+async def tokenizer_info(request: Request) -> Response:
+    """GET /tokenizer_info: what vLLM says there, for programs that tokenise by this server."""
+    tokenizer = request.app.state.service.tokenizer
+
+    def text(token: int | None) -> str | None:
+        return None if token is None else tokenizer.decode([token], skip_special=False)
+
+    return JSONResponse(
+        {
+            "bos_token": text(tokenizer.bos_id),
+            "eos_token": text(next(iter(tokenizer.eos_ids), None)),
+            "chat_template": tokenizer.spec.chat_template,
+        }
+    )
+
+
 async def health(request: Request) -> Response:
     """GET /health: 200 while answers are made, 503 otherwise."""
     service: Service = request.app.state.service

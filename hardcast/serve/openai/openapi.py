@@ -76,6 +76,7 @@ OPERATIONS = [
         requests.DetokenizeRequest,
         errors=POSTED,
     ),
+    Operation("get", "/tokenizer_info", "The tokenizer", replies.TokenizerInfo, errors=(401, 403)),
     Operation(
         "get", "/health", "Whether answers are made", replies.Health, errors=(403, 503), key=False
     ),

@@ -113,8 +113,8 @@ class ChatCompletion(Reply):
 
 class TextLogprobs(Reply):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -158,6 +158,12 @@ class Tokens(Reply):
 
 class Detokenized(Reply):
     prompt: str
+
+
+class TokenizerInfo(Reply):
+    bos_token: str | None
+    eos_token: str | None
+    chat_template: str | None
 
 
 class Health(Reply):

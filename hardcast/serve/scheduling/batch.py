@@ -186,10 +186,10 @@ class Batch:
         tokens = sequence.tokens
         sequence.settled, sequence.leader = False, None
         session, known = self.prefixes.match(tokens)
-        known = min(known, len(tokens) - 1)  # the last is run for its logits
+        known = min(known, sequence.reusable)
         for other in self.running:
             if other.arrival < sequence.arrival and not other.settled:
-                same = min(common(other.tokens, tokens), len(tokens) - 1)
+                same = min(common(other.tokens, tokens), sequence.reusable)
                 if same >= known + WORTH_WAITING:
                     sequence.leader = other
                     return
@@ -271,12 +271,17 @@ class Batch:
         """Chooses a token for each whose pending tokens are run, and sends it."""
         point, made, shaped = self.engine.image.points.logits, [], []
         for (sequence, _), row in zip(ran, rows, strict=True):
-            if sequence.pending:
-                continue
-            if not sequence.settled:
-                self._keep(sequence)  # others may wait for it
-                sequence.settled = True
             try:
+                if scores := sequence.score(row, point):
+                    self._events.append((sequence.stream, scores))
+                if sequence.pending:
+                    continue
+                if not sequence.settled:
+                    self._keep(sequence)  # others may wait for it
+                    sequence.settled = True
+                if sequence.request.max_tokens == 0:
+                    self.end(sequence, "length")
+                    continue
                 shaped.append(sequence.shaped(row[-1], point))
                 made.append((sequence, row[-1]))
             except Exception as error:
@@ -312,4 +317,5 @@ def _part(sequence: Sequence, count: int) -> tuple[Session, list[int], str]:
     assert session is not None
     first = session.length
     last = first + count
-    return session, sequence.tokens[first:last], "last" if last == len(sequence.tokens) else "none"
+    wanted = "last" if last == len(sequence.tokens) else "none"
+    return session, sequence.tokens[first:last], "all" if sequence.scoring else wanted

@@ -24,7 +24,9 @@ class GenerationRequest:
     top_logprobs: None for no logprobs, 0 for the chosen token's only, else so many alternatives.
     logit_bias: by token id, in natural logits, as presence_penalty (once for a token that the
     answer has) and frequency_penalty (for each time that it has it) are. owner: between whom the
-    chip is shared fairly.
+    chip is shared fairly. max_tokens: 0 runs the prompt alone. score_prompt: say the logprobs of
+    the prompt's tokens first, with top_logprobs alternatives. continuation: the answer's text goes
+    on after the prompt's, so it keeps a space at its beginning.
     """
 
     prompt_ids: tuple[int, ...]
@@ -37,14 +39,16 @@ class GenerationRequest:
     frequency_penalty: float = 0.0
     constraint: Constraint | None = None
     owner: str = ""
+    score_prompt: bool = False
+    continuation: bool = False
 
     def check(self, image: Image) -> None:
         """Raises HardcastError, one line, for what the image cannot do."""
         vocab, prompt = image.program.shape.vocab_size, self.prompt_ids
         if not prompt:
             raise HardcastError("the prompt is empty: there is no token to begin from")
-        if self.max_tokens < 1:
-            raise HardcastError(f"max tokens {self.max_tokens}: at least 1 must be asked for")
+        if self.max_tokens < 0:
+            raise HardcastError(f"max tokens {self.max_tokens}: expected 0 or more")
         if len(prompt) > image.context:
             raise HardcastError(
                 f"the prompt has {len(prompt)} tokens, the chip's context holds "
@@ -67,7 +71,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of the answer; the one that ends it is not among them.
+    """A token of the answer; the one that ends it is not among them. Or one of the prompt's.
 
     text: what is certain now, often a word, sometimes nothing. logprob: natural logarithm, of the
     chip's own distribution at temperature 1. top: likeliest first. seconds: since submission.
@@ -81,8 +85,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """The prompt's tokens, where their logprobs were asked for: before anything else, once.
+
+    Nothing comes before the first, so it has neither logprob nor alternatives. Their text is empty.
+    """
+
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of an answer. text: what was held back until now.
+
+    end: the token that ended it, if one did and logprobs were asked for.
 
     cached_tokens: of the prompt, that were in memory. completion_tokens: the end token included.
     first_token_seconds, seconds: since submission; the first is None if there was no token.
@@ -96,9 +112,10 @@ class Finished:
     first_token_seconds: float | None
     seconds: float
     error: str | None = None
+    end: Token | None = None
 
 
-Event = Token | Finished
+Event = Prompt | Token | Finished
 
 
 class QueueFull(Exception):

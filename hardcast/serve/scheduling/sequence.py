@@ -10,7 +10,7 @@ from hardcast.engine import Session
 from hardcast.generate import StopGate
 from hardcast.serve.scheduling.constrain import Matcher
 from hardcast.serve.scheduling.logits import Shaper, logprobs
-from hardcast.serve.scheduling.request import Finished, GenerationRequest, Reason, Token
+from hardcast.serve.scheduling.request import Finished, GenerationRequest, Prompt, Reason, Token
 from hardcast.serve.scheduling.stream import Stream
 from hardcast.tokenizer import Tokenizer
 
@@ -38,7 +38,12 @@ class Sequence:
         self.first_token: float | None = None
         self.last_token = self.submitted
         self._tokenizer = tokenizer
-        self._text, self._gate = tokenizer.stream(), StopGate(request.stop)
+        self._text = tokenizer.stream(continuation=request.continuation)
+        self._gate = StopGate(request.stop)
+        self._end: Token | None = None
+        # Of the prompt's tokens, as far as they are known: nothing comes before the first.
+        self._scores = [Token("", self.tokens[0], None, None, 0.0)]
+        self._scored = not request.score_prompt  # and said
         self._shaper: Shaper | None = None
         self._matcher: Matcher | None = None
 
@@ -47,9 +52,35 @@ class Sequence:
         """Tokens that the context does not hold yet: 1 where the next token is to be made."""
         return len(self.tokens) - (self.session.length if self.session else 0)
 
+    @property
+    def scoring(self) -> bool:
+        """Whether logits of the prompt's tokens are still wanted."""
+        return not self._scored and len(self._scores) < len(self.request.prompt_ids)
+
+    @property
+    def reusable(self) -> int:
+        """Positions that may come from memory: those whose logits nobody needs."""
+        return (len(self._scores) if self.scoring else len(self.tokens)) - 1
+
     def waited(self) -> float:
         """Seconds since it was submitted."""
         return time.perf_counter() - self.submitted
+
+    def score(self, rows: np.ndarray, point: int) -> Prompt | None:
+        """Takes logits of the prompt; returns its logprobs once they are complete.
+
+        rows: int32[n, vocab] of the last n positions that were run, at `point`.
+        """
+        if self._scored:
+            return None
+        prompt, top = self.request.prompt_ids, self.request.top_logprobs or 0
+        assert self.session is not None
+        for position, row in enumerate(rows, self.session.length - len(rows) + 1):
+            if position == len(self._scores) < len(prompt):
+                found = logprobs(row, point, prompt[position], top)
+                self._scores.append(Token("", prompt[position], *found, self.waited()))
+        self._scored = len(self._scores) == len(prompt)
+        return Prompt(tuple(self._scores)) if self._scored else None
 
     def shaped(self, row: np.ndarray, point: int) -> np.ndarray:
         """The logits to choose the next token by. row: int32[vocab] of the last token, at `point`.
@@ -72,7 +103,12 @@ class Sequence:
         now = time.perf_counter()
         self.made += 1
         self.first_token, self.last_token = self.first_token or now, now
+        logprob, top = None, None
+        if self.request.top_logprobs is not None:
+            logprob, top = logprobs(row, point, token, self.request.top_logprobs)
         if token in self._tokenizer.eos_ids:
+            if logprob is not None:
+                self._end = Token("", token, logprob, top, now - self.submitted)
             return None, "stop"
         if self._shaper:
             self._shaper.push(token)
@@ -81,9 +117,6 @@ class Sequence:
         full = len(self.tokens) == context
         self.tokens.append(token)
         text = self._gate.push(self._text.push(token))
-        logprob, top = None, None
-        if self.request.top_logprobs is not None:
-            logprob, top = logprobs(row, point, token, self.request.top_logprobs)
         event = Token(text, token, logprob, top, now - self.submitted)
         if self._gate.stopped:
             return event, "stop"
@@ -105,4 +138,5 @@ class Sequence:
             first,
             self.waited(),
             error,
+            self._end,
         )
