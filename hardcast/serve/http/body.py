@@ -1,4 +1,4 @@
-"""A request's body, read up to a limit and checked: whatever is wrong in it is a 400 or 413."""
+"""A request's body, unpacked up to a limit and checked: whatever is wrong in it is a 400 or 413."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from hardcast.serve.errors import ApiError, bad_request, too_large
+from hardcast.serve.http.encoding import body_of
 
 MOST_BYTES = 16 << 20  # some four million tokens
 MOST_COMMAS = 1 << 19  # a bound on values: millions of small ones would hold up the event loop
@@ -27,17 +28,15 @@ async def read(request: Request, model: type[Model]) -> Model:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, "send the header Content-Type: application/json", "unsupported_media")
+    body = body_of(", ".join(request.headers.getlist("content-encoding")), MOST_BYTES)
     if _stated_length(request) > MOST_BYTES:
         raise too_large(MOST_BYTES)
-    body = bytearray()
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise too_large(MOST_BYTES)
+            body.push(chunk)
     except ClientDisconnect:
         raise ClientGone from None
-    return parse(bytes(body), model)
+    return parse(body.end(), model)
 
 
 def parse(body: bytes, model: type[Model]) -> Model:
