@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
+import re
 from collections.abc import Callable
 
 
@@ -32,3 +34,28 @@ def positive(text: str) -> float:
     if not 0 < value < 1e12:
         raise argparse.ArgumentTypeError(f"expected a number above 0; found {text:.40}")
     return value
+
+
+def origin(text: str) -> str:
+    """Parser of a web origin as browsers send it: SCHEME://HOST[:PORT], or * for any."""
+    found = re.fullmatch(
+        r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text.lower()
+    )
+    if text == "*":
+        return text
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"expected an origin, SCHEME://HOST[:PORT], or *; found {text:.80}"
+        )
+    usual = {"http": ":80", "https": ":443"}.get(found[1])  # which browsers leave out
+    return f"{found[1]}://{found[2]}{'' if found[3] in (None, usual) else found[3]}"
+
+
+def network(text: str) -> str:
+    """Parser of an IP address or network (10.0.0.0/8)."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected an IP address or network; found {text:.80} ({error})"
+        ) from None

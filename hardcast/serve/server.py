@@ -44,7 +44,8 @@ class Options:
     """name: the model's id. keys: their file; None: none are asked for.
 
     local_only: answer only to localhost and addresses. access_log: a file, - for stdout, or None.
-    drain_seconds: for answers at the end.
+    drain_seconds: for answers at the end. origins: whose pages may use it, "*" for all. proxies:
+    addresses and networks whose word on the client's address is taken.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Options:
     local_only: bool = True
     access_log: str | None = None
     drain_seconds: float = 30.0
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -101,7 +104,16 @@ def make(
     service = Service(
         image, tokenizer, scheduler, metrics, Silicon(image), accounts, name=options.name
     )
-    return Gate(make_app(service), metrics, accounts, options.local_only, access_log), service
+    gate = Gate(
+        make_app(service),
+        metrics,
+        accounts,
+        options.local_only,
+        access_log,
+        options.origins,
+        options.proxies,
+    )
+    return gate, service
 
 
 def run(
@@ -125,6 +137,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # it would take anybody's word who is on this machine
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(options.drain_seconds + GRACE_SECONDS),
     )

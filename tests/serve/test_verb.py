@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hardcast import cli
+from hardcast.commands._parameters import origin
 from hardcast.commands.talk import serve
 from hardcast.image import open_image
 from hardcast.serve.http.gate import is_local
@@ -44,6 +45,11 @@ def test_what_cannot_be_served_is_one_line(
         ["--keys", "--no-keys"],
         ["--host", "no.such.host.invalid", "--no-keys"],
         ["--access-log", str(tmp_path / "no" / "folder"), "--port", "0"],
+        ["--allow-origin", "chat.example"],
+        ["--allow-origin", "https://chat.example/page"],
+        ["--allow-origin", "null"],
+        ["--proxy", "proxy.example"],
+        ["--proxy", "10.0.0.1/8"],
     ):
         failed(["serve", image, *options], capsys)
 
@@ -86,6 +92,18 @@ def test_which_host_names_are_local() -> None:
         "a",
     ):
         assert not is_local(host)
+
+
+def test_an_origin_is_what_browsers_send() -> None:
+    for text, sent in (
+        ("https://Chat.example", "https://chat.example"),
+        ("https://chat.example:443", "https://chat.example"),
+        ("http://chat.example:443", "http://chat.example:443"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("app://localhost", "app://localhost"),
+        ("*", "*"),
+    ):
+        assert origin(text) == sent
 
 
 def test_memory_for_keys_and_values_has_a_bound_by_itself(tiny_image: Path) -> None:

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import network, origin, whole
 from hardcast.commands.talk._keys import add_keys_file, needs_serve_extra
 from hardcast.commands.talk._talk import add_engine, add_image, tokenizer_of
 from hardcast.console import Console
@@ -97,6 +97,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-keys", action="store_true", help="ask nobody for a key, wherever they come from"
     )
     add_keys_file(parser)
+    parser.add_argument(
+        "--allow-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of this origin use the server (https://chat.example; * for any page); "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--proxy",
+        type=network,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="take the client's address from X-Forwarded-For where this address or network "
+        "(10.0.0.0/8) says it; may be repeated",
+    )
     parser.add_argument(
         "--access-log", metavar="FILE", help="a JSON object a request; - writes to stdout"
     )
@@ -183,6 +201,8 @@ def options_of(args: argparse.Namespace, image: Image, console: Console) -> Opti
         local_only=keys is None and not args.no_keys,
         access_log=args.access_log,
         drain_seconds=args.drain,
+        origins=tuple(args.allow_origin),
+        proxies=tuple(args.proxy),
     )
 
 

@@ -34,6 +34,7 @@ class AccessLog:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request": call.id,
             "client": call.owner,
+            "address": call.address,
             "method": method,
             "path": path[:200],
             "status": status,

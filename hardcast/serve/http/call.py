@@ -14,10 +14,11 @@ from hardcast.serve.access.usage import Usage
 class Call:
     """id: as the header x-request-id says it. key: None where none is asked for.
 
-    owner: between whom the chip is shared fairly: the key, else the client's address.
+    address: the client's. owner: between whom the chip is shared fairly: the key, else the address.
     """
 
     id: str
+    address: str
     owner: str
     accounts: Accounts | None = None
     key: Key | None = None

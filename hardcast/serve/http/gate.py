@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -17,6 +18,8 @@ from hardcast.serve.http.access_log import AccessLog
 from hardcast.serve.http.body import ClientGone
 from hardcast.serve.http.call import Call
 from hardcast.serve.http.metrics import Metrics
+from hardcast.serve.http.origins import for_pages_of
+from hardcast.serve.http.proxy import Proxies
 
 log = logging.getLogger("hardcast.serve")
 # What needs a key where keys are asked for. Pages, health and the request for access do not.
@@ -34,7 +37,8 @@ class Gate:
     """Middleware around the whole application.
 
     local_only: refuse names of other hosts, so that a page of another site whose name was pointed
-    at this machine (DNS rebinding) cannot talk to a server without keys.
+    at this machine (DNS rebinding) cannot talk to a server without keys. origins: of pages
+    elsewhere that may use it. proxies: whose word on the client's address is taken.
     """
 
     def __init__(
@@ -44,18 +48,23 @@ class Gate:
         accounts: Accounts | None,
         local_only: bool,
         access_log: AccessLog | None,
+        origins: Sequence[str] = (),
+        proxies: Sequence[str] = (),
     ) -> None:
         self._app, self._metrics, self._accounts = app, metrics, accounts
         self._local_only, self._access_log = local_only, access_log
+        self._answer = for_pages_of(origins, self._admitted)
+        self._proxies = Proxies(proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other kinds of connection pass."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        address = (scope.get("client") or ("",))[0]
-        call = Call(f"req_{secrets.token_hex(12)}", owner=address, accounts=self._accounts)
+        peer = (scope.get("client") or ("",))[0]
+        forwarded = Headers(scope=scope).getlist("x-forwarded-for")
+        address = self._proxies.client(peer, forwarded)
+        call = Call(f"req_{secrets.token_hex(12)}", address, address, self._accounts)
         scope["call"] = call
         status = 0
 
@@ -72,10 +81,7 @@ class Gate:
 
         try:
             try:
-                await self._admit(scope["path"], headers, call)
-                await self._app(scope, receive, sending)
-            except ApiError as error:
-                await error.response()(scope, receive, sending)
+                await self._answer(scope, receive, sending)
             except ClientGone:
                 status = GONE
                 await Response(status_code=GONE)(scope, receive, send)
@@ -93,6 +99,14 @@ class Gate:
                 self._access_log.write(
                     call, scope["method"], scope["path"], status or GONE, seconds
                 )
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's answer to who may have one."""
+        try:
+            await self._admit(scope["path"], Headers(scope=scope), scope["call"])
+            await self._app(scope, receive, send)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
 
     async def _admit(self, path: str, headers: Headers, call: Call) -> None:
         """Raises ApiError 401 or 403."""
