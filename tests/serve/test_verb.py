@@ -94,6 +94,12 @@ def test_which_host_names_are_local() -> None:
         assert not is_local(host)
 
 
+def test_the_help_says_a_share_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse takes a lone % for a place to fill in."""
+    assert cli.main(["serve", "--help"]) == 0
+    assert "a 25% share of this machine's memory" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_origin_is_what_browsers_send() -> None:
     for text, sent in (
         ("https://Chat.example", "https://chat.example"),

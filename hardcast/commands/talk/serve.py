@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(LEAST_POSITIONS),
         metavar="N",
         help="positions that a process holds for all answers together (default: what fits a "
-        f"{KV_SHARE:.0%} share of this machine's memory, divided by --workers)",
+        f"{KV_SHARE:.0%}% share of this machine's memory, divided by --workers)",
     )
     parser.add_argument(
         "--drain",

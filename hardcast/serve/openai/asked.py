@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hardcast.numerics.sampling import SamplerSettings
+from hardcast.serve.openai.call_grammar import SPACES, required_call, strict_calls
 from hardcast.serve.openai.fields import Sampling
 from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.service import Service
+from hardcast.serve.openai.tools import form_of
 from hardcast.serve.scheduling.constrain import Constraint
 from hardcast.serve.scheduling.request import GenerationRequest
 
 SEEDS = 1 << 64
-# JSON allows any number of spaces and lines between its parts, and a small model that begins with
-# them may never end: one space at most, and the answer says something with every second token.
-SPACES = {"x-guidance": {"whitespace_flexible": True, "whitespace_pattern": " ?"}}
 
 
 def settings_of(asked: Sampling) -> SamplerSettings:
@@ -69,12 +68,16 @@ def generation_requests(
 
 def constraint_of(service: Service, asked: ChatRequest) -> Constraint | None:
     """The grammar that the answer must follow. Raises HardcastError for one that cannot be."""
+    functions = [tool.function for tool in asked.callable]
     if asked.must_call:
-        schemas = [(tool.function.name, tool.function.schema_) for tool in asked.callable]
-        return service.grammars.calls([(name, {**one, **SPACES}) for name, one in schemas])
+        return required_call(service.grammars, functions)
     form = asked.response_format
     if form is None or form.type == "text":
-        return None
+        written = form_of(service.tokenizer.tool_template)
+        if written is None or not any(function.strict for function in functions):
+            return None
+        parallel = asked.parallel_tool_calls is not False
+        return strict_calls(service.grammars, written, functions, parallel)
     given = form.json_schema.schema_ if form.json_schema is not None else None
     schema = {"type": "object"} if given is None else given
     if isinstance(schema, dict):

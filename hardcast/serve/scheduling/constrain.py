@@ -11,7 +11,6 @@ The mask is applied by the host to the chip's logits, before the chip's own samp
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -28,8 +27,6 @@ ANY_OBJECT = {"type": "object"}
 # Between two parts of JSON: enough for deep indentation. Without an end a small model may well go
 # on with spaces until its tokens run out.
 WHITESPACE = r"[ \n\r\t]{1,64}"
-# A call: one space at most between its parts, as in `calls`' schemas.
-CALL = r'/\{{ ?"name" ?: ?"{name}" ?, ?"arguments" ?: ?/ arguments{i} / ?\}}/'
 
 
 class Grammars:
@@ -64,28 +61,20 @@ class Grammars:
         text = _json("json_schema", schema)
         return self._constraint("json_schema", "grammar_from_json_schema", text, options)
 
-    def calls(self, functions: Sequence[tuple[str, dict[str, Any]]]) -> Constraint:
-        """{"name", "arguments"}: a call of one of the functions.
+    def lark(self, text: str, schemas: Sequence[tuple[str, dict[str, Any]]]) -> Constraint:
+        """A grammar in the library's own language, whose rule `schemaI` is JSON of the I-th schema.
 
-        functions: (name, schema of its arguments), one or more. Each schema is a document of its
-        own, so what one refers to is never found in another's.
+        schemas: (what an error calls it, schema), one or more. Each is a document of its own, so
+        what one refers to is never found in another.
 
         Raises HardcastError for a schema that cannot be followed.
         """
-        rules = [
-            f"call{i}: {CALL.format(name=re.escape(name), i=i)}\n"
-            f"arguments{i}: %json {_json(f'the parameters of {name}', schema)}\n"
-            for i, (name, schema) in enumerate(functions)
-        ]
-        start = " | ".join(f"call{i}" for i in range(len(rules)))
+        rules = [f"schema{i}: %json {_json(*one)}" for i, one in enumerate(schemas)]
         try:
-            return self._constraint(
-                "calls", "grammar_from_lark", f"start: {start}\n" + "".join(rules)
-            )
+            return self._constraint("grammar", "grammar_from_lark", "\n".join([text, *rules]))
         except HardcastError:
-            for name, schema in functions:  # whose fault is it? The library says lines of ours
-                text = _json(name, schema)
-                self._constraint(f"the parameters of {name}", "grammar_from_json_schema", text)
+            for kind, schema in schemas:  # whose fault is it? The library quotes lines of ours
+                self._constraint(kind, "grammar_from_json_schema", _json(kind, schema))
             raise
 
     def regex(self, pattern: str) -> Constraint:

@@ -1,8 +1,9 @@
-"""A schema means within a call what it means alone, whatever refers to what in it."""
+"""The grammar of calls: a schema means within one what it means alone, whatever it refers to."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardcast.errors import HardcastError
+from hardcast.serve.openai.asked import constraint_of
+from hardcast.serve.openai.call_grammar import required_call, strict_calls
+from hardcast.serve.openai.messages import Function
+from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.scheduling.constrain import Constraint, Grammars
 from hardcast.serve.scheduling.references import as_uris
 from hardcast.tokenizer import Tokenizer
 from tests.serve.asking import build_image, tokenizer_of
+from tests.serve.served import TOOL_TEMPLATE, chat
 
 pytest.importorskip("llguidance")
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is missing: the independent word")
@@ -38,6 +44,11 @@ def takes(constraint: Constraint, tokenizer: Tokenizer, text: str) -> bool:
             return False
         matcher.push(token)
     return bool(matcher.allowed()[list(tokenizer.eos_ids)].all())
+
+
+def calls_of(grammars: Grammars, *functions: tuple[str, dict[str, Any]]) -> Constraint:
+    """The grammar of a call that must come."""
+    return required_call(grammars, [Function(name=n, parameters=s) for n, s in functions])
 
 
 def call(name: str, arguments: Any) -> str:
@@ -121,7 +132,7 @@ def test_a_call_takes_what_the_schema_alone_takes(
     schema, good, bad = drawn
     assert jsonschema.Draft202012Validator(as_uris(schema)).is_valid(good)
     own = grammars.json_schema(schema)
-    calls = grammars.calls([("g", other[0]), ("f", schema)])
+    calls = calls_of(grammars, ("g", other[0]), ("f", schema))
     for value in (good, bad, other[1], other[2]):
         right = takes(own, tokenizer, json.dumps(value, ensure_ascii=False))
         assert takes(calls, tokenizer, call("f", value)) == right
@@ -167,7 +178,7 @@ FORMS: dict[str, dict[str, Any]] = {
 def test_forms_of_a_reference(
     schema: dict[str, Any], grammars: Grammars, tokenizer: Tokenizer
 ) -> None:
-    calls = grammars.calls([("f", {**schema, "type": "object"})])
+    calls = calls_of(grammars, ("f", schema))
     for value, right in ((7, True), (8, False)):
         assert takes(calls, tokenizer, call("f", {"who": value})) == right
 
@@ -187,7 +198,7 @@ def test_a_reference_to_nothing_is_named_in_one_line(reference: str, grammars: G
     bad = {"type": "object", "properties": {"a": {"$ref": reference}}}
     for ask in (
         lambda: grammars.json_schema(bad),
-        lambda: grammars.calls([("f", good), ("wrong", bad)]),
+        lambda: calls_of(grammars, ("f", good), ("wrong", bad)),
     ):
         with pytest.raises(HardcastError) as caught:
             ask()
@@ -203,3 +214,95 @@ def test_what_is_no_reference_is_left() -> None:
     assert as_uris({"properties": {"const": {"$ref": "#é"}}}) == {
         "properties": {"const": {"$ref": "#%C3%A9"}}
     }
+
+
+# Calls within free answers, of functions that are strict
+
+STRICT = Function(
+    name="f",
+    strict=True,
+    parameters={
+        "properties": {"a": {"const": 1}},
+        "required": ["a"],
+        "additionalProperties": False,
+    },
+)
+LOOSE = Function(name="g", parameters={"properties": {"a": {"const": 1}}, "required": ["a"]})
+
+
+def tagged(name: str, arguments: Any, space: str = "\n") -> str:
+    return f"<tool_call>{space}{call(name, arguments)}{space}</tool_call>"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    parts=st.lists(
+        st.one_of(
+            st.text(alphabet='<tol_ca>/ {}"\n', max_size=12).filter(
+                lambda t: "<tool_call>" not in t
+            ),
+            st.builds(
+                tagged,
+                st.sampled_from("fgh"),
+                st.sampled_from([{"a": 1}, {"a": 2}, {}, {"b": [1]}]),
+                st.sampled_from(["", "\n"]),
+            ),
+        ),
+        max_size=4,
+    ),
+    parallel=st.booleans(),
+)
+def test_a_strict_call_in_a_free_answer(
+    parts: list[str], parallel: bool, grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    """All text passes; a call of f with its own arguments, one of g with any, none of another."""
+    text = "".join(parts)
+    found = text.split("<tool_call>")[1:]
+    may = [("f", {"a": 1}), ("g", {"a": 1}), ("g", {"a": 2}), ("g", {}), ("g", {"b": [1]})]
+    good = [tagged(*one, space) for one in may for space in ("", "\n")]
+    right = all(any(("<tool_call>" + part).startswith(one) for one in good) for part in found)
+    if not parallel and found:
+        right = right and len(found) == 1 and text.endswith("</tool_call>")
+    constraint = strict_calls(grammars, "tagged", [STRICT, LOOSE], parallel)
+    assert takes(constraint, tokenizer, text) == right
+
+
+@pytest.mark.parametrize("text, right", [
+    ('{"name": "f", "parameters": {"a": 1}}', True),
+    (' \n{"name": "g", "parameters": {"b": 2}}', True),
+    ('{"name": "f", "parameters": {"a": 2}}', False),
+    ('{"name": "h", "parameters": {}}', False),
+    ("The answer is {1}.", True),
+    ("", True),
+    ("  \n", True),
+])  # fmt: skip
+def test_a_strict_call_that_is_a_whole_answer(
+    text: str, right: bool, grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    constraint = strict_calls(grammars, "bare", [STRICT, LOOSE], True)
+    assert takes(constraint, tokenizer, text) == right
+
+
+@pytest.mark.parametrize("change, text, right", [
+    ({}, tagged("f", {"a": 2}), False),
+    ({}, "words", True),
+    ({"parallel_tool_calls": False}, tagged("f", {"a": 1}) + "x", False),
+    ({"tools": [{"type": "function", "function": LOOSE.model_dump()}]}, None, True),
+    ({"tool_choice": "none"}, None, True),
+    ({"tool_choice": "required"}, call("f", {"a": 1}), True),
+    ({"tool_choice": "required"}, "words", False),
+    ({"response_format": {"type": "json_object"}}, "{}", True),
+    ({"response_format": {"type": "json_object"}}, "words", False),
+])  # fmt: skip
+def test_which_grammar_an_answer_follows(
+    change: dict[str, Any], text: str | None, right: bool, grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    tools = [{"type": "function", "function": STRICT.model_dump()}]
+    asked = ChatRequest.model_validate({**chat(), "tools": tools, **change})
+    tool_user = SimpleNamespace(tool_template=TOOL_TEMPLATE)
+    service: Any = SimpleNamespace(grammars=grammars, tokenizer=tool_user)
+    constraint = constraint_of(service, asked)
+    if text is None:
+        assert constraint is None
+    else:
+        assert constraint is not None and takes(constraint, tokenizer, text) == right
