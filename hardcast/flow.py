@@ -33,7 +33,8 @@ from hardcast.program import step as kinds
 from hardcast.program.program import Program
 from hardcast.quantize import calibration_text, sensitivity
 from hardcast.quantize import recipe as recipes
-from hardcast.quantize.folding import Plain, Rotated, Source
+from hardcast.quantize.balance import chip_basis
+from hardcast.quantize.folding import Source
 from hardcast.quantize.recipe import GPTQ
 from hardcast.quantize.rounder import Rounder
 from hardcast.tokenizer import usable_tokenizer
@@ -167,8 +168,7 @@ class _Build:
         config, bits = self.checkpoint.config, self.options.activation_bits
         head_bits = min(bits + HEAD_EXTRA_BITS, ACTIVATION_BITS_RANGE[-1])
         program = models.get(config.architecture).build_program(config, bits, head_bits)
-        make = Rotated if self.recipe.rotate else Plain
-        self.source = make(self.checkpoint, program)
+        self.source = chip_basis(self.checkpoint, program, self.recipe.rotate)
         self.program = self.source.program
         self.recipe = self.recipe.fitted(self.program.matrices())
         if self.options.bits is None:
@@ -249,10 +249,7 @@ class _Build:
         if isinstance(step, kinds.Matvec) and step.bias is not None:
             bias = self.source.tensor(step.bias).astype(np.float64) * factor
             if np.abs(bias).max() >= 1 << BIAS_BITS:
-                raise HardcastError(
-                    f"{self.checkpoint.path}: {checkpoint_name(step.bias)} holds a bias of "
-                    f"{np.abs(bias).max():g}, more than a chip can add"
-                )
+                raise self._too_large("a bias", step.bias, " can add")
             self.biases[step.bias] = bias
             bias = np.ceil(np.abs(bias) * (1 << bounds.FRACTION)).astype(np.int64)
         self.bounds.step(step, matrix=matrix, bias=bias)
@@ -275,11 +272,16 @@ class _Build:
         gain = self.source.tensor(step.gain).astype(np.float64)
         scaled = np.rint(gain * (math.sqrt(len(gain)) * factor * (1 << self.points.gain)))
         if np.abs(scaled).max() >= 1 << GAIN_BITS:
-            raise HardcastError(
-                f"{self.checkpoint.path}: {checkpoint_name(step.gain)} holds a gain of "
-                f"{np.abs(gain).max():g}, more than a chip's norm can hold"
-            )
+            raise self._too_large("a gain", step.gain, "'s norm can hold")
         return scaled.astype(np.int32)
+
+    def _too_large(self, what: str, name: str, limit: str) -> HardcastError:
+        """In the file's own figures, whatever a rotation or a balance made of them."""
+        stored = checkpoint_name(name)
+        largest = np.abs(self.checkpoint.tensor(stored)).max()
+        return HardcastError(
+            f"{self.checkpoint.path}: {stored} holds {what} of {largest:g}, more than a chip{limit}"
+        )
 
     def prove_widths(self, writer: ImageWriter) -> None:
         """Proves the width of every buffer and accumulator; refuses what could overflow."""

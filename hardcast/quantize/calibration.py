@@ -75,8 +75,8 @@ class Calibration:
         """
         self.source, self.windows = source, windows
         self.shape = source.program.shape
-        self._exact = _Stream(source, config, None)
-        self._chip = self._exact if points is None else _Stream(source, config, points)
+        self._exact = Stream(source, config, None)
+        self._chip = self._exact if points is None else Stream(source, config, points)
         self._known: dict[str, Hessian] = {}  # of the inputs as they are now
         self._roundings: dict[str, Rounding] = {}
         self._pool = ThreadPoolExecutor(threads)
@@ -194,7 +194,7 @@ class Calibration:
         self._exact.buffers[step.dst] = exact
         self._chip.buffers[step.dst] = chip
 
-    def _run(self, stream: _Stream, step: Step) -> None:
+    def _run(self, stream: Stream, step: Step) -> None:
         """One step on one stream, windows side by side."""
         reads, writes = reads_writes(step)
         buffers = stream.buffers
@@ -216,7 +216,7 @@ class Calibration:
                 buffers.pop(name, None)
 
 
-class _Stream:
+class Stream:
     """The steps between matrices, exactly or as the chip rounds them (points given)."""
 
     def __init__(self, source: Source, config: ModelConfig, points: Points | None) -> None:

@@ -34,8 +34,9 @@ from hardcast.program.step import (
 )
 from hardcast.quantize import calibration_text
 from hardcast.quantize import recipe as recipes
+from hardcast.quantize.balance import chip_basis
 from hardcast.quantize.calibration import Calibration, chip_blocks, real
-from hardcast.quantize.folding import Plain, Rotated, Source
+from hardcast.quantize.folding import Source
 from hardcast.quantize.rounder import Rounder
 from tests import tiny
 from tests.quantize import forms
@@ -138,8 +139,7 @@ def opened(folder: Path, architecture: str, rotate: bool, **overrides: Any) -> t
     made = tiny.write_safetensors(folder, architecture, **{**SIZES, **overrides})
     checkpoint = open_checkpoint(str(made))
     program = models.build_program(checkpoint.config)
-    make = Rotated if rotate else Plain
-    return make(checkpoint, program), checkpoint.config
+    return chip_basis(checkpoint, program, rotate), checkpoint.config
 
 
 def draw_windows(seed: int, count: int = 5, length: int = 40) -> np.ndarray:

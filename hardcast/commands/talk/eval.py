@@ -2,7 +2,8 @@
 
 With --text the text is cut into windows of --context tokens, each run from an empty context; a
 rest shorter than a window is left out. Use text that the build never saw. With --against the float
-model that the image came from is measured as well.
+model that the image came from is measured as well; --steps then tells what the rounding of each
+layer's buffers costs by itself (minutes), which finds the one that a model does not bear.
 
 With --tasks the lm-eval harness asks the questions (pip install 'hardcast[lm-eval]'); it brings a
 task's data from its hub the first time, unless the task is your own (--include-path).
@@ -20,19 +21,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hardcast import models
-from hardcast.checkpoint import open_checkpoint
+from hardcast.checkpoint import Checkpoint, open_checkpoint
 from hardcast.commands._parameters import whole
+from hardcast.commands.talk._steps import TOKENS, step_losses, steps_json, steps_table
 from hardcast.commands.talk._talk import add_executor, add_image, executor_of, tokenizer_of
 from hardcast.console import Bars, Console, table
 from hardcast.errors import HardcastError
-from hardcast.evaluate.perplexity import CONTEXT, Perplexity, measure
+from hardcast.evaluate.perplexity import CONTEXT, Perplexity, cut, measure
 from hardcast.evaluate.tasks import TaskResult, run_tasks
 from hardcast.image import Image, open_image
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.text import read_text
 
-TEXT_ONLY = ("--context", "--windows", "--against")
+TEXT_ONLY = ("--context", "--windows", "--against", "--steps")
 TASKS_ONLY = ("--limit", "--num-fewshot", "--include-path", "--chat")
 CACHED_WEIGHTS = 1 << 29  # a float model up to this many weights (2 GiB) stays in memory
 
@@ -55,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="--text: only the first N windows (default: all)",
     )
     parser.add_argument("--against", metavar="MODEL", help="--text: the checkpoint that was built")
+    parser.add_argument(
+        "--steps",
+        action="store_true",
+        default=None,
+        help="--text with --against: what each rounding of activations costs alone, on the first "
+        f"{TOKENS} tokens",
+    )
     parser.add_argument(
         "--limit", type=whole(1), metavar="N", help="--tasks: at most N questions a task"
     )
@@ -90,29 +101,40 @@ def _refuse_mixture(args: argparse.Namespace) -> None:
 
 
 def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    if args.steps and not args.against:
+        raise HardcastError("--steps compares with the float model: give --against MODEL too")
     image = open_image(args.image)
     tokenizer = tokenizer_of(image)
     # special=False: a text that mentions <|im_end|> means those letters.
     token_ids = tokenizer.encode(read_text(args.text), special=False, add_bos=False)
     executor = executor_of(image, args.executor, args.threads, args.path)
+    bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
+    losses = None
     with console.progress() as progress:
-        reference = float_model(args.against, image, progress) if args.against else None
+        checkpoint = source_of(args.against, image, progress) if args.against else None
+        reference = float_model(checkpoint, image) if checkpoint else None
         measured = measure(
             executor,
             token_ids,
             reference=reference,
             context=args.context if args.context is not None else CONTEXT,
             windows=args.windows,
-            bos_id=tokenizer.bos_id if tokenizer.spec.add_bos else None,
+            bos_id=bos_id,
             progress=lambda done, total: progress("perplexity", done, total),
         )
+        if args.steps and checkpoint is not None:
+            window = np.array(cut(token_ids, min(TOKENS, image.context), 1, bos_id)[0])
+            losses = step_losses(image, checkpoint, window, _cached(image), progress)
     console.print(summary(measured))
+    if losses is not None:
+        console.print("\n" + steps_table(losses, len(window)))
     return {
         **asdict(measured),
         "increase": measured.increase,
         "text": args.text.name,
         "digest": image.digest,
         "executor": args.executor,
+        **({} if losses is None else {"steps": steps_json(losses)}),
     }
 
 
@@ -148,20 +170,30 @@ def _run_tasks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
 
-def float_model(model: str, image: Image, progress: Bars) -> FloatModel:
-    """The float model that `image` came from. Raises HardcastError if the sizes say otherwise."""
+def source_of(model: str, image: Image, progress: Bars) -> Checkpoint:
+    """The checkpoint that `image` came from. Raises HardcastError if the sizes say otherwise."""
     checkpoint = open_checkpoint(model, progress)
     for note in checkpoint.notes:
         progress.note(note)
     program = models.build_program(checkpoint.config)
     if program.shape != image.program.shape or program.architecture != image.program.architecture:
         raise HardcastError(f"{model}: not the model of {image.path}: their sizes differ")
+    return checkpoint
+
+
+def float_model(checkpoint: Checkpoint, image: Image) -> FloatModel:
+    """It, run in float."""
     return FloatModel(
-        program,
+        models.build_program(checkpoint.config),
         checkpoint.config,
         lambda name: checkpoint.tensor(models.checkpoint_name(name)),
-        cache=image.parameters <= CACHED_WEIGHTS,
+        cache=_cached(image),
     )
+
+
+def _cached(image: Image) -> bool:
+    """Whether the float weights stay in memory."""
+    return image.parameters <= CACHED_WEIGHTS
 
 
 def summary(measured: Perplexity) -> str:
