@@ -64,7 +64,7 @@ class Checkpoint(Protocol):
         ...
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
-        """The integer grid of a tensor stored as Q4_0, Q4_1 or Q8_0; None for any other type."""
+        """The integer grid of a tensor stored as Q4_0, Q4_1, Q4_K or Q8_0; else None."""
         ...
 
     def tokenizer_source(self) -> dict[str, Any]:

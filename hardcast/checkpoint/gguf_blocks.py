@@ -9,7 +9,7 @@ import numpy as np
 
 from hardcast.checkpoint.base import Grid
 
-GROUP_SIZE = 32  # values a block of Q4_0, Q4_1 and Q8_0
+GROUP_SIZE = 32  # values that share a scale in all of these
 
 
 @lru_cache(maxsize=64)
@@ -73,9 +73,29 @@ def _grid_q8_0(stored: np.ndarray) -> Grid:
     return Grid(8, codes, _half(blocks, 0), None, GROUP_SIZE)
 
 
+def _grid_q4_k(stored: np.ndarray) -> Grid:
+    """w = d s q - d' m in groups of 32, s and m of 6 bits; d and d' are shared by 256 values.
+
+    float32 holds d s and d' m exactly: 11 bits times 6.
+    """
+    from gguf.quants import Q4_K
+
+    rows = stored.shape[0]
+    blocks = _blocks(stored, 144)
+    packed = np.ascontiguousarray(blocks[..., 4:16]).reshape(-1, 12)
+    scale, minimum = (part.reshape(rows, -1, 8) for part in Q4_K.get_scale_min(packed))
+    # 32 bytes hold two groups: the low halves are the first.
+    pairs = blocks[..., 16:].reshape(rows, -1, 4, 1, 32)
+    codes = np.concatenate([pairs & 15, pairs >> 4], axis=3).reshape(rows, -1)
+    scale = _half(blocks, 0)[..., None] * scale.astype(np.float32)
+    minimum = -_half(blocks, 2)[..., None] * minimum.astype(np.float32)
+    return Grid(4, codes, scale.reshape(rows, -1), minimum.reshape(rows, -1), GROUP_SIZE)
+
+
 GRIDS: dict[str, Callable[[np.ndarray], Grid]] = {
     "Q4_0": _grid_q4_0,
     "Q4_1": _grid_q4_1,
     "Q8_0": _grid_q8_0,
+    "Q4_K": _grid_q4_k,
 }
 """type -> uint8[rows, bytes a row] to its Grid; these types are integer grids as they stand."""

@@ -9,9 +9,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hardcast.checkpoint import Checkpoint, open_checkpoint
-from hardcast.checkpoint.gguf_blocks import can_dequantize, dequantize
+from hardcast.checkpoint.gguf_blocks import GRIDS, can_dequantize, dequantize
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
 from tests import tiny
@@ -282,3 +284,20 @@ def test_unknown_tensor_is_named(tmp_path: Path) -> None:
     checkpoint = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama"))
     with pytest.raises(HardcastError, match="no tensor model.layers.7"):
         checkpoint.tensor("model.layers.7.mlp.up_proj.weight")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 3))
+def test_q4_k_is_a_grid_as_it_stands(seed: int, rows: int, blocks: int) -> None:
+    """Any bytes of that type, scales of either sign and of none: the package's own values."""
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(0, 256, (rows, blocks, 144), dtype=np.uint8)
+    scales = rng.normal(0, 0.1, (rows, blocks, 2)).astype("<f2")
+    scales[rng.random(scales.shape) < 0.2] = 0
+    stored[..., :4] = scales.view(np.uint8)
+    stored = stored.reshape(rows, -1)
+    grid = GRIDS["Q4_K"](stored)
+    assert grid.minimum is not None and grid.codes.max() <= 15
+    assert grid.codes.shape == (rows, 256 * blocks) and grid.scale.shape == (rows, 8 * blocks)
+    spread = [np.repeat(part, grid.group_size, axis=1) for part in (grid.scale, grid.minimum)]
+    values = spread[0] * grid.codes.astype(np.float32) + spread[1]
+    np.testing.assert_array_equal(values, dequantize(stored, "Q4_K"))

@@ -163,8 +163,10 @@ def test_the_last_guard_stands_alone(html: str) -> None:
     "part", ["[", "![", "*a **b ", "> ", "`", "- a\n ", "<", "|a|b|\n", "&#", "[a](", "_", "\n#"]
 )
 def test_no_text_takes_long(part: str) -> None:
-    """The longest text that is accepted, of what makes parsers slow: under five seconds."""
+    """The longest text that is accepted, of what makes parsers slow: under five seconds of this
+    thread, whatever else the machine does.
+    """
     text = part * (LONGEST_TEXT // len(part))
-    begun = time.perf_counter()
+    begun = time.thread_time()
     markdown.render(text)
-    assert time.perf_counter() - begun < 5
+    assert time.thread_time() - begun < 5
