@@ -22,11 +22,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hardcast"
 DOCS = ROOT / "docs"
 
-# A room imports only rooms to its left; everything may import errors, cores and text.
+# A room imports only rooms to its left; everything may import errors, cores, files and text.
 ORDER = (
-    "errors cores text cache toolchain technology numerics checkpoint tokenizer program models "
-    "image quantize golden engine chip rtl simulate cells synthesis formal economics explore "
-    "evaluate generate flow report serve console commands cli __main__"
+    "errors cores files text cache toolchain technology numerics checkpoint tokenizer program "
+    "models image quantize golden engine chip rtl simulate cells synthesis formal economics "
+    "explore evaluate generate flow report serve console commands cli __main__"
 ).split()
 # Executors know nothing of each other: the image is all that they share.
 SILICON = ("rtl", "simulate", "cells", "synthesis", "formal")

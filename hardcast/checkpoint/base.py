@@ -145,10 +145,23 @@ def read_json(path: Path) -> dict[str, Any]:
         raise HardcastError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def json_object(text: bytes, where: str) -> dict[str, Any]:
-    """Parses a JSON object; `where` names it in the HardcastError for anything else."""
+def json_object(text: bytes, where: str, repeats: bool = True) -> dict[str, Any]:
+    """Parses a JSON object; `where` names it in the HardcastError for anything else.
+
+    repeats: the last of several equal keys counts, as for transformers; otherwise they are refused.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise HardcastError(
+                f"{where}: {twice!r:.80} appears twice; the file is damaged, fetch or save it again"
+            )
+        return dict(pairs)
+
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=None if repeats else unique)
     except (ValueError, RecursionError) as error:
         raise HardcastError(f"{where}: not valid JSON ({error})".replace("\n", " ")) from None
     if not isinstance(value, dict):

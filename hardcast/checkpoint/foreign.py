@@ -50,10 +50,29 @@ def no_config(folder: Path) -> HardcastError:
             f"{where}: not found, but params.json: a model in its maker's own packing; give its "
             f"Hugging Face form (config.json, model.safetensors) or a GGUF file"
         )
+    if (inner := _model_below(folder)) is not None:
+        return HardcastError(f"{where}: not found; a model is in a folder below: give {inner}")
     return HardcastError(
         f"{where}: not found; a model is a folder with config.json and model.safetensors, or a "
         f".gguf file"
     )
+
+
+def _model_below(folder: Path) -> Path | None:
+    """The newest folder with a model directly below, or among a hub cache's snapshots.
+
+    For a snapshot of a .gguf file the file itself.
+    """
+    found = [
+        file
+        for place in ("*", "snapshots/*")
+        for name in ("config.json", "*.gguf")
+        for file in folder.glob(f"{place}/{name}")
+    ]
+    newest = max(found, key=lambda file: file.parent.stat().st_mtime, default=None)
+    if newest is None or newest.suffix == ".gguf":
+        return newest
+    return newest.parent
 
 
 def no_weights(wanted: Path) -> HardcastError:

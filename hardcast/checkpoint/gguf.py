@@ -14,6 +14,7 @@ from hardcast.checkpoint.gguf_config import ROPE_FACTORS, model_config
 from hardcast.checkpoint.gguf_header import TensorEntry, read_header
 from hardcast.errors import HardcastError
 
+TOKENS = "tokenizer.ggml.tokens"
 TOP_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -86,8 +87,13 @@ class GgufCheckpoint:
         return grid
 
     def tokenizer_source(self) -> dict[str, Any]:
-        """The tokenizer's part of the metadata."""
+        """The tokenizer's part of the metadata; an empty token has the name llama.cpp gives it."""
         tokenizer = {k: v for k, v in self.metadata.items() if k.startswith("tokenizer.")}
+        tokens = tokenizer.get(TOKENS)
+        if isinstance(tokens, list) and "" in tokens:
+            tokenizer[TOKENS] = [
+                f"[EMPTY_{index}]" if token == "" else token for index, token in enumerate(tokens)
+            ]
         return {"kind": "gguf", "path": str(self.path), "metadata": tokenizer}
 
     def _entry(self, name: str) -> TensorEntry:

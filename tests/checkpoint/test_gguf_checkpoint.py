@@ -16,6 +16,7 @@ from hardcast.checkpoint import Checkpoint, open_checkpoint
 from hardcast.checkpoint.gguf_blocks import GRIDS, can_dequantize, dequantize
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
+from hardcast.tokenizer import Tokenizer, spec_from_source
 from tests import tiny
 
 LLAMA3_ROPE = {
@@ -301,3 +302,22 @@ def test_q4_k_is_a_grid_as_it_stands(seed: int, rows: int, blocks: int) -> None:
     spread = [np.repeat(part, grid.group_size, axis=1) for part in (grid.scale, grid.minimum)]
     values = spread[0] * grid.codes.astype(np.float32) + spread[1]
     np.testing.assert_array_equal(values, dequantize(stored, "Q4_K"))
+
+
+def test_empty_tokens_have_the_names_that_llama_cpp_gives_them(tmp_path: Path) -> None:
+    """It renames each as it loads the list, so that several are not one; ids stay."""
+    whole = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama")).tokenizer_source()["metadata"]
+    tokens = list(whole["tokenizer.ggml.tokens"])
+    plain = Tokenizer(spec_from_source({"kind": "gguf", "path": "m", "metadata": whole}))
+    used = set(plain.encode("hello there"))
+    empty = [index for index in range(len(tokens) - 1, 300, -1) if index not in used][:3]
+    for index in empty:
+        tokens[index] = ""
+    path = tiny.write_gguf(tmp_path / "e.gguf", "llama", metadata={"tokenizer.ggml.tokens": tokens})
+    source = opened(path).tokenizer_source()
+    assert [source["metadata"]["tokenizer.ggml.tokens"][index] for index in empty] == [
+        f"[EMPTY_{index}]" for index in empty
+    ]
+    tokenizer = Tokenizer(spec_from_source(source))
+    assert tokenizer.decode(empty) == "".join(f"[EMPTY_{index}]" for index in empty)
+    assert tokenizer.encode("hello there") == plain.encode("hello there")

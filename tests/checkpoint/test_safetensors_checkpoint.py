@@ -264,7 +264,7 @@ def test_missing_pieces_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "header, wanted",
     [
-        (b"", "model.embed_tokens.weight is missing"),
+        (b"", "4 bytes after the header are no tensor's"),
         (b"[1, 2]", "a JSON object was expected"),
         (b'{"a": ', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
@@ -273,7 +273,12 @@ def test_missing_pieces_are_named(tmp_path: Path) -> None:
         (b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 4]}}', "4 bytes for F32"),
         (b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 1e9]}}', "no whole numbers"),
         (b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}', "past the end"),
-        (b'{"a": {"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 0]}}', "past the end"),
+        (b'{"a": {"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 0]}}', "before it begins"),
+        (b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 4]}}', "4 bytes for F32"),
+        (b'{"a": {"dtype": 5, "shape": [1], "data_offsets": [0, 4]}}', "no name"),
+        (b'{"a": {"dtype": "F16", "shape": [1], "data_offsets": [2, 4]}}', "but the header ends"),
+        (b'{"a": {"dtype": "F16", "dtype": "F32"}}', "'dtype' appears twice"),
+        (b'{"a": 1, "b": 2, "a": 1}', "'a' appears twice"),
     ],
 )
 def test_hostile_header(tmp_path: Path, header: bytes, wanted: str) -> None:
@@ -282,6 +287,16 @@ def test_hostile_header(tmp_path: Path, header: bytes, wanted: str) -> None:
     data = len(text).to_bytes(8, "little") + text + bytes(4)
     (tmp_path / "model.safetensors").write_bytes(data)
     assert wanted in refused(tmp_path)
+
+
+def test_a_folder_around_the_model_is_answered_with_it(tmp_path: Path) -> None:
+    """The hub cache's outer folder, its snapshots, or a folder of folders."""
+    outer = tmp_path / "models--a--b"
+    inner = tiny.write_safetensors(outer / "snapshots" / "abc", "llama")
+    for folder in (outer, outer / "snapshots"):
+        assert refused(folder).endswith(f"give {inner}")
+    file = tiny.write_gguf(tmp_path / "files" / "q4" / "m.gguf", "llama")
+    assert refused(tmp_path / "files").endswith(f"give {file}")
 
 
 def test_header_length_beyond_the_file(tmp_path: Path) -> None:
