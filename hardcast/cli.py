@@ -139,7 +139,9 @@ def os_error_line(error: OSError) -> str:
     hints = {
         errno.ENOSPC: "free some space or name a folder on another disk",
         errno.EDQUOT: "free some space or name a folder on another disk",
-        errno.EACCES: "name a folder that you may write to, or mend its permissions",
+        errno.EACCES: "mend its permissions, or name a path that you may use",
+        errno.ENOENT: "check the path",
+        errno.ENOTDIR: "a part of the path is a file: name a path below a folder",
         errno.EROFS: "name a folder on a disk that can be written",
     }
     hint = hints.get(error.errno or 0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ class _Build:
         weights = sum(math.prod(self.checkpoint.shape(name)) for name in names)
         if self.recipe.rounding != GPTQ and weights < LONG_BUILD:
             return None
-        text = self._calibration_text() if self.recipe.rounding == GPTQ else ""
+        text = self._calibration_text if self.recipe.rounding == GPTQ else ""
         options = dataclasses.replace(self.options, calibrate=None)  # the text itself stands for it
         parts = [__version__, FORMAT, self.recipe, options, text, _identity(self.checkpoint.path)]
         if self.recipe.wide is not None:  # a search's products may round by the number of threads
@@ -230,12 +231,14 @@ class _Build:
         if self.recipe.rounding != GPTQ:
             return None
         tokenizer = self.tokenizer
-        token_ids = tokenizer.encode(self._calibration_text(), special=False, add_bos=False)
+        token_ids = tokenizer.encode(self._calibration_text, special=False, add_bos=False)
         bos_id = tokenizer.bos_id if tokenizer.spec.add_bos else None
         name = str(self.options.calibrate or "the packaged calibration text")
         return calibration_text.windows(token_ids, self.context, bos_id, name)
 
+    @cached_property
     def _calibration_text(self) -> str:
+        """Read once: a pipe gives it only once."""
         return calibration_text.read(self.options.calibrate)
 
     def _add_matrix(

@@ -6,14 +6,17 @@ import codecs
 from pathlib import Path
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file.
 
     A byte order mark at its start says how it is encoded and is no part of it; CRLF and CR stay.
-    Raises HardcastError if it is not UTF-8, and OSError.
+    A pipe that is open already (/dev/stdin, <(command)) is read to its end.
+    Raises HardcastError if it is no file (files.check_file) or not UTF-8, and OSError.
     """
+    check_file(path)
     return decoded(path.read_bytes(), str(path))
 
 

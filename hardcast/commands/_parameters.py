@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -23,6 +24,18 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def named(text: str) -> str:
+    """Parser of a name or path: any text but none, which a shell gives for an unset variable."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name or path; found an empty text")
+    return text
+
+
+def pathname(text: str) -> Path:
+    """Parser of a path; an empty one would be the current folder."""
+    return Path(named(text))
 
 
 def positive(text: str) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 from hardcast import __version__
 from hardcast.errors import HardcastError
 from hardcast.explore.evaluate import Result, Task
+from hardcast.files import check_above, check_file
 
 FORMAT = 1
 KIND = "journal of hardcast explore"
@@ -84,6 +85,8 @@ class Journal:
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.path = path
+        check_above(path)
+        check_file(path)
         self._file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
             try:

@@ -23,6 +23,7 @@ from typing import Any
 from hardcast.chip.geometry import ceil_div
 from hardcast.chip.parameters import BLOCK, MOST_TILE_ROWS, Chip, Preset
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 from hardcast.program.program import Shape
 
 Value = int | str
@@ -215,6 +216,7 @@ def read_space(path: Path, standard: Space) -> Space:
     Raises HardcastError that begins with the file for what is no TOML, for an unknown axis (with
     the nearest) and for values that no chip can have.
     """
+    check_file(path)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

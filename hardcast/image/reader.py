@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 from hardcast.image import check
 from hardcast.image.layout import FORMAT, MANIFEST, MANIFEST_LIMIT, ROM, TOKENIZER, digest_of
 from hardcast.image.matrix import Matrix
@@ -90,6 +91,7 @@ class Image:
 
     def tokenizer_json(self) -> dict[str, Any]:
         """The tokenizer as stored; its hash is always checked."""
+        check_file(self.path / TOKENIZER)
         try:
             text = (self.path / TOKENIZER).read_bytes()
         except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_above
 from hardcast.image.journal import Journal, end_of
 from hardcast.image.layout import ALIGNMENT, FORMAT, MANIFEST, ROM, TOKENIZER, digest_of
 from hardcast.image.matrix import Matrix
@@ -42,12 +43,13 @@ class ImageWriter:
     path: where the image shall be; replace: allow an older image there to be replaced.
     key: names everything that the bytes depend on: the model, the recipe, every option, the
     version. kept: the folder that an interrupted build left to go on from, else None.
-    Raises HardcastError if `path` exists and is not an image, or is one and `replace` is false,
-    and at the first tensor if another build of the same image is under way.
+    Raises HardcastError if `path` is below a file, exists and is not an image, or is one and
+    `replace` is false, and at the first tensor if another build of the same image is under way.
     """
 
     def __init__(self, path: Path, replace: bool = False, key: str | None = None) -> None:
         self.path = path
+        check_above(path)
         if path.exists():
             if not (path / MANIFEST).is_file():
                 raise HardcastError(f"{path}: exists and is not a chip image; choose another -o")

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 from hardcast.quantize.code import Code
 
 ROLES = (
@@ -155,6 +156,7 @@ def get(name: str) -> Recipe:
             f"recipe {name!r} is not known; there are: {', '.join(names())}, or a .toml file"
         )
     path = Path(name)
+    check_file(path)
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise HardcastError(f"{name}: larger than 1 MiB: not a recipe")

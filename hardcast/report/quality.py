@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 
 LIMIT = 1 << 20
 # Key of --json: whether it is always there, and the least and the most that it can be.
@@ -59,8 +60,7 @@ def read_quality(path: Path) -> Quality:
 
     Raises HardcastError for a file that `hardcast eval --json` did not write, and lets OSError be.
     """
-    if path.exists() and not path.is_file():
-        raise HardcastError(f"{path} is no plain file: name the one that `hardcast eval` wrote")
+    check_file(path)
     with path.open("rb") as file:
         text = file.read(LIMIT + 1)
     try:

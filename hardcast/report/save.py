@@ -21,10 +21,12 @@ def check_target(path: Path, force: bool = False) -> None:
         raise HardcastError(f"{path} is a folder: name a file, for example {path / 'chip.html'}")
     if not path.parent.is_dir():
         raise HardcastError(f"{path}: there is no folder {path.parent}; make it first")
-    if not path.exists() or force:
+    if not path.exists():
         return
-    if not path.is_file():
+    if not path.is_file():  # with force too: /dev/null would become a datasheet
         raise HardcastError(f"{path} is no plain file: name another")
+    if force:
+        return
     with path.open("rb") as file:
         if MARK not in file.read(SEEN):
             raise HardcastError(

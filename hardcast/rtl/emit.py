@@ -24,6 +24,7 @@ from hardcast.chip.geometry import Geometry
 from hardcast.chip.parameters import Chip
 from hardcast.chip.schedule import schedule
 from hardcast.errors import HardcastError
+from hardcast.files import check_above
 from hardcast.image import Image
 from hardcast.image.matrix import unpack_codes
 from hardcast.program import step as kinds
@@ -180,6 +181,9 @@ def emit(design: Design, folder: Path, progress: Progress | None = None) -> dict
     The same design gives the same bytes. Raises HardcastError for a folder that exists and is
     not an emitted one.
     """
+    check_above(folder)
+    if folder.exists() and not folder.is_dir():
+        raise HardcastError(f"{folder} is a file; name a folder")
     if folder.exists() and not (folder / "chip.json").is_file() and any(folder.iterdir()):
         raise HardcastError(f"{folder} exists and is not an emitted chip; name another folder")
     aside = folder.with_name(f".{folder.name}.partial")

@@ -370,3 +370,11 @@ def test_inspect_refuses_a_damaged_image(
             out.mkdir()
     line = failed(["inspect", str(out), "--verify"], capsys)
     assert str(out) in line
+
+
+def test_an_image_below_a_file_is_refused_before_the_model_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["build", "no such model", "-o", str(tmp_path / "file" / "y")]) == 2
+    assert "is no folder; name a path below one" in capsys.readouterr().err

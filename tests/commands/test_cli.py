@@ -164,3 +164,61 @@ def test_amounts_and_tables() -> None:
 def test_module_runs_from_anywhere(tmp_path: Path) -> None:
     ended = subprocess.run(hardcast("models", "--json"), cwd=tmp_path, capture_output=True)
     assert ended.returncode == 0, ended.stderr
+
+
+EMPTY = "expected a name or path; found an empty text"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["build", "", "-o", "x"],
+        ["build", "--synthetic", "", "-o", "x"],
+        ["build", "m", "-o", ""],
+        ["build", "m", "-o", "x", "--calibrate", ""],
+        ["demo", "-o", ""],
+        ["fetch", ""],
+        ["inspect", ""],
+        ["generate", "", "--prompt", "p"],
+        ["chat", ""],
+        ["bench", ""],
+        ["eval", "", "--text", "t"],
+        ["eval", "x", "--text", ""],
+        ["eval", "x", "--text", "t", "--against", ""],
+        ["eval", "x", "--tasks", "t", "--include-path", ""],
+        ["rtl", "", "-o", "x"],
+        ["rtl", "x", "-o", ""],
+        ["simulate", "", "--prompt", "p"],
+        ["simulate", "x", "--prompt", "p", "--trace", ""],
+        ["simulate", "x", "--prompt", "p", "--checkpoint", ""],
+        ["chip", ""],
+        ["compare", ""],
+        ["explore", ""],
+        ["explore", "x", "--space", ""],
+        ["explore", "x", "--journal", ""],
+        ["explore", "x", "-o", ""],
+        ["report", "", "-o", "x.html"],
+        ["report", "x", "-o", ""],
+        ["report", "x", "-o", "x.html", "--quality", ""],
+        ["synth", "", "--pdk", "asap7", "--block", "tile"],
+        ["synth", "--pdk", "asap7", "--block", "tile", "--save", ""],
+        ["serve", ""],
+        ["serve", "x", "--access-log", ""],
+        ["keys", "list", "--keys-file", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell gives one for a variable that is not set."""
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert EMPTY in captured.err
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\r\nb", "\u2028x\x85"])
+def test_a_name_of_two_lines_is_told_in_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["build", name, "-o", "x"], ["inspect", name], ["chip", name]):
+        assert cli.main(argv) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1

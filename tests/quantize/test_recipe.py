@@ -244,7 +244,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             recipes.get(str(path))
         assert str(caught.value).startswith(f"{path}: {message}")
     path.mkdir()
-    with pytest.raises(HardcastError, match="r.toml: Is a directory"):
+    with pytest.raises(HardcastError, match="r.toml: a folder, where a file is expected"):
         recipes.get(str(path))
 
 

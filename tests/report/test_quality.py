@@ -70,7 +70,7 @@ def test_anything_else_is_refused_in_a_line(tmp_path: Path, text: str, expected:
 def test_what_is_no_plain_file_is_refused_unread(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(HardcastError, match="is no plain file"):
+        with pytest.raises(HardcastError, match="where a file is expected"):
             read_quality(path)
     (tmp_path / "long.json").write_bytes(b" " * (1 << 20) + b'{"tasks": {}, "digest": "a"}')
     with pytest.raises(HardcastError, match="no measurement"):

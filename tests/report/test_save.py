@@ -62,8 +62,9 @@ def test_folders_are_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(HardcastError, match="no plain file"):
-        check_target(tmp_path / "pipe")
+    for force in (False, True):
+        with pytest.raises(HardcastError, match="no plain file"):
+            check_target(tmp_path / "pipe", force)
 
 
 @pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])

@@ -14,7 +14,10 @@ import pytest
 from hardcast import cli
 from hardcast.commands._parameters import origin
 from hardcast.commands.talk import serve
+from hardcast.errors import HardcastError
 from hardcast.image import open_image
+from hardcast.serve.http.access_log import AccessLog
+from hardcast.serve.http.call import Call
 from hardcast.serve.http.gate import is_local
 from hardcast.serve.server import is_loopback
 from tests.serve.served import server
@@ -27,6 +30,20 @@ def failed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def test_a_log_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    """A named pipe takes the lines where somebody reads it, and is refused where nobody does."""
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    with pytest.raises(HardcastError, match="log: cannot be written: .*; name a file"):
+        AccessLog(str(path))
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        AccessLog(str(path)).write(Call("1", "a", "b"), "GET", "/", 200, 0.1)
+        assert b'"status": 200' in os.read(reading, 1000)
+    finally:
+        os.close(reading)
 
 
 def test_what_cannot_be_served_is_one_line(

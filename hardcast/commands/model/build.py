@@ -16,11 +16,10 @@ Example:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from hardcast import flow
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import named, pathname, whole
 from hardcast.console import Console, amount
 from hardcast.errors import HardcastError
 from hardcast.quantize import recipe
@@ -28,16 +27,23 @@ from hardcast.quantize import recipe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="file, folder, hub id or packaged name"
+        "model",
+        type=named,
+        metavar="MODEL",
+        nargs="?",
+        help="file, folder, hub id or packaged name",
     )
     parser.add_argument(
-        "--synthetic", metavar="SHAPE", help="random weights of a shape known by name instead"
+        "--synthetic",
+        type=named,
+        metavar="SHAPE",
+        help="random weights of a shape known by name instead",
     )
     parser.add_argument(
         "--seed", type=whole(0), default=0, metavar="N", help="of the random weights (default: 0)"
     )
     parser.add_argument(
-        "-o", "--output", metavar="IMAGE", type=Path, required=True, help="folder to write"
+        "-o", "--output", metavar="IMAGE", type=pathname, required=True, help="folder to write"
     )
     parser.add_argument(
         "--recipe",
@@ -54,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         metavar="TEXT",
-        type=Path,
+        type=pathname,
         help="UTF-8 text for recipes that calibrate (default: a packaged one)",
     )
     parser.add_argument(

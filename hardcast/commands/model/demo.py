@@ -18,6 +18,7 @@ from typing import Any
 from hardcast import flow
 from hardcast.checkpoint import fetch, packaged_models
 from hardcast.chip.estimate import estimate
+from hardcast.commands._parameters import pathname
 from hardcast.commands.model.build import summary
 from hardcast.commands.silicon import report
 from hardcast.commands.silicon.chip import headlines
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="IMAGE",
-        type=Path,
+        type=pathname,
         default=IMAGE,
         help=f"folder to write; an image there is replaced (default: {IMAGE})",
     )

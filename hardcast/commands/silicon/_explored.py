@@ -15,6 +15,7 @@ from hardcast import __version__
 from hardcast.errors import HardcastError
 from hardcast.explore.evaluate import Result
 from hardcast.explore.objectives import QUANTITIES, UP, Answer
+from hardcast.files import check_file
 from hardcast.report.plot import ACCENT, INK, LINE, SECOND, TONE3, Plot, Spec, Table, draw, require
 from hardcast.report.save import save
 
@@ -57,6 +58,7 @@ def check_output(path: Path, force: bool) -> None:
         raise HardcastError(f"{path}: -o writes {', '.join(WRITERS)}; name one of these")
     if path.is_dir() or not path.parent.is_dir():
         raise HardcastError(f"{path}: name a file in a folder that is there")
+    check_file(path)
     if path.exists() and not force:
         raise HardcastError(f"{path} is there: name another file, or --force replaces it")
     if path.suffix in (".svg", ".html"):

@@ -27,7 +27,7 @@ from hardcast.chip.estimate import chip_assumptions
 from hardcast.chip.fit import fit
 from hardcast.chip.parameters import Preset, get_preset, preset_names
 from hardcast.chip.subject import Subject, open_subject, preset_for
-from hardcast.commands._parameters import positive, whole
+from hardcast.commands._parameters import named, pathname, positive, whole
 from hardcast.commands.silicon._cast import DEFAULT_NODE
 from hardcast.commands.silicon._explored import Explored, check_output, entry, write
 from hardcast.commands.silicon._front import front_rows, show
@@ -63,7 +63,10 @@ LIMITS = {  # option: figure, way, what
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="SHAPE_OR_IMAGE", help="a shape of `hardcast models`, or an image's folder"
+        "model",
+        type=named,
+        metavar="SHAPE_OR_IMAGE",
+        help="a shape of `hardcast models`, or an image's folder",
     )
     group = parser.add_argument_group("the space")
     group.add_argument(
@@ -78,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recipe", metavar="R,...", help="whose codes the weights have (default: the preset's)"
     )
-    group.add_argument("--space", metavar="FILE", type=Path, help="a .toml file of lists by axis")
+    group.add_argument(
+        "--space", metavar="FILE", type=pathname, help="a .toml file of lists by axis"
+    )
     group.add_argument(
         "--points", metavar="N", type=whole(1), help="draw N points, of a wider space without FILE"
     )
@@ -122,13 +127,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786"
     )
     group.add_argument(
-        "--journal", metavar="FILE", type=Path, help="keep results in FILE, and go on from it"
+        "--journal", metavar="FILE", type=pathname, help="keep results in FILE, and go on from it"
     )
     group.add_argument(
         "-o",
         dest="outputs",
         metavar="FILE",
-        type=Path,
+        type=pathname,
         action="append",
         default=[],
         help=".csv, .json: all points; .svg, .html: pictures of the front; may be repeated",

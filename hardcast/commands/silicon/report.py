@@ -19,7 +19,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hardcast.commands._parameters import positive, whole
+from hardcast.commands._parameters import pathname, positive, whole
 from hardcast.commands.silicon._cast import DEFAULT_NODE, add_cast, cast_of, check_position
 from hardcast.commands.silicon._chip import OVERRIDES
 from hardcast.console import Console, amount
@@ -44,7 +44,7 @@ SILENT = {"node": DEFAULT_NODE, "lora-rank": 0, "systems": SYSTEMS}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cast(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE.html", type=Path, required=True, help="page to write"
+        "-o", "--output", metavar="FILE.html", type=pathname, required=True, help="page to write"
     )
     parser.add_argument(
         "--force", action="store_true", help="replace a file that is no datasheet, too"
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of full load, above 0 to 1 (default: as assumed)",
     )
     parser.add_argument(
-        "--quality", type=Path, metavar="FILE.json", help="what `hardcast eval --json` measured"
+        "--quality", type=pathname, metavar="FILE.json", help="what `hardcast eval --json` measured"
     )
     parser.add_argument(
         "--date",

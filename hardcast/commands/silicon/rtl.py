@@ -12,9 +12,9 @@ Example:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from hardcast.commands._parameters import pathname
 from hardcast.commands.silicon._chip import add_chip, chip_of
 from hardcast.console import Console
 from hardcast.image import open_image
@@ -22,9 +22,9 @@ from hardcast.rtl import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="folder that `build` wrote")
+    parser.add_argument("image", metavar="IMAGE", type=pathname, help="folder that `build` wrote")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write"
+        "-o", "--output", metavar="DIR", type=pathname, required=True, help="folder to write"
     )
     add_chip(parser)
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import pathname, whole
 from hardcast.commands.silicon._chip import add_chip, chip_of
 from hardcast.commands.silicon._simulated import Difference, Lockstep, User
 from hardcast.commands.talk._talk import add_image, add_sampling, chat_ids, settings_of
 from hardcast.console import Bars, Console
 from hardcast.errors import HardcastError
+from hardcast.files import check_file
 from hardcast.image import Image, open_image
 from hardcast.rtl import emit
 from hardcast.simulate.session import LINT, simulated
@@ -64,14 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="golden",
         help="what the tokens must equal: NumPy golden, or the engine, which is faster",
     )
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="write a waveform (FST)")
+    parser.add_argument("--trace", metavar="FILE", type=pathname, help="write a waveform (FST)")
     parser.add_argument(
         "--trace-run", type=whole(0), default=0, metavar="N", help="of this run only (default: 0)"
     )
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        type=Path,
+        type=pathname,
         help="save the chip's state here as it goes, and go on from it if it is there",
     )
     parser.add_argument(
@@ -82,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    for file in (args.trace, args.checkpoint):  # hours later the simulator could not write them
+        if file is not None:
+            check_file(file)
+            if not file.absolute().parent.is_dir():
+                raise HardcastError(f"{file}: there is no folder {file.parent}; make it first")
     image = open_image(args.image)
     tokenizer = Tokenizer(TokenizerSpec.from_json(image.tokenizer_json()))
     users = [User(prompt_ids(args, prompt, tokenizer), settings_of(args)) for prompt in args.prompt]

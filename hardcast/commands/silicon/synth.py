@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from hardcast.cells.libraries import Library, get_library, library_names
 from hardcast.chip import measured
 from hardcast.chip.parameters import preset_names
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import pathname, whole
 from hardcast.commands.silicon._chip import chip_of
 from hardcast.console import Console, table
 from hardcast.errors import HardcastError
@@ -37,7 +36,7 @@ RECIPES = {2: "ternary", 3: "3/6", 4: "4gptq"}  # of a chip with lanes of so man
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", type=Path, nargs="?", help="build's folder")
+    parser.add_argument("image", metavar="IMAGE", type=pathname, nargs="?", help="build's folder")
     parser.add_argument(
         "--pdk", metavar="PDK", required=True, help=f"cell library: {', '.join(library_names())}"
     )
@@ -64,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shape", metavar="S", help="model whose sizes the block has")
     parser.add_argument("--no-energy", action="store_true", help="leave the simulation out")
-    parser.add_argument("--save", metavar="FILE", type=Path, help="a .toml file to add figures to")
+    parser.add_argument(
+        "--save", metavar="FILE", type=pathname, help="a .toml file to add figures to"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

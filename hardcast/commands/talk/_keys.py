@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hardcast.commands._parameters import pathname
 from hardcast.errors import HardcastError
 
 PACKAGES = ("starlette", "uvicorn", "pydantic", "pydantic_core", "prometheus_client")
@@ -24,7 +25,7 @@ def add_keys_file(parser: argparse.ArgumentParser) -> None:
     place = default_keys_file()
     parser.add_argument(
         "--keys-file",
-        type=Path,
+        type=pathname,
         default=place,
         metavar="FILE",
         help=f"keys, requests for access and usage (default: {place})",

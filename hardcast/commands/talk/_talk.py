@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import pathname, whole
 from hardcast.errors import HardcastError
 from hardcast.image import Image
 from hardcast.numerics.sampling import MAX_TOP_K, SamplerSettings
@@ -18,7 +17,7 @@ Message = dict[str, Any]
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="folder that `build` wrote")
+    parser.add_argument("image", metavar="IMAGE", type=pathname, help="folder that `build` wrote")
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:

@@ -18,14 +18,13 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hardcast import models
 from hardcast.checkpoint import Checkpoint, open_checkpoint
-from hardcast.commands._parameters import whole
+from hardcast.commands._parameters import named, pathname, whole
 from hardcast.commands.talk._steps import TOKENS, step_losses, steps_json, steps_table
 from hardcast.commands.talk._talk import add_executor, add_image, executor_of, tokenizer_of
 from hardcast.console import Bars, Console, table
@@ -44,7 +43,7 @@ CACHED_WEIGHTS = 1 << 29  # a float model up to this many weights (2 GiB) stays 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text")
+    what.add_argument("--text", metavar="FILE", type=pathname, help="UTF-8 text")
     what.add_argument("--tasks", metavar="NAMES", help="tasks of lm-eval, with commas between")
     parser.add_argument(
         "--context",
@@ -58,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="--text: only the first N windows (default: all)",
     )
-    parser.add_argument("--against", metavar="MODEL", help="--text: the checkpoint that was built")
+    parser.add_argument(
+        "--against", type=named, metavar="MODEL", help="--text: the checkpoint that was built"
+    )
     parser.add_argument(
         "--steps",
         action="store_true",
@@ -76,7 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="--tasks: solved examples before a question (default: the task's own number)",
     )
     parser.add_argument(
-        "--include-path", type=Path, metavar="DIR", help="--tasks: a folder of more tasks (YAML)"
+        "--include-path",
+        type=pathname,
+        metavar="DIR",
+        help="--tasks: a folder of more tasks (YAML)",
     )
     parser.add_argument(
         "--chat",

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardcast.commands._parameters import network, origin, whole
+from hardcast.commands._parameters import named, network, origin, whole
 from hardcast.commands.talk._keys import add_keys_file, needs_serve_extra
 from hardcast.commands.talk._talk import add_engine, add_image, tokenizer_of
 from hardcast.console import Console
@@ -116,7 +116,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(10.0.0.0/8) says it; may be repeated",
     )
     parser.add_argument(
-        "--access-log", metavar="FILE", help="a JSON object a request; - writes to stdout"
+        "--access-log",
+        type=named,
+        metavar="FILE",
+        help="a JSON object a request; - writes to stdout",
     )
 
 

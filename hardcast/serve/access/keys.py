@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hardcast.errors import HardcastError
+from hardcast.files import check_above, check_file
 from hardcast.serve.access.limits import Account, Bucket, Limits, Refused
 from hardcast.serve.access.usage import Usage
 
@@ -95,6 +96,8 @@ class KeyStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        check_above(path)
+        check_file(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Made with these rights before SQLite makes it with others.

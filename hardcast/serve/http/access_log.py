@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from hardcast.errors import HardcastError
 from hardcast.serve.http.call import Call
 
 log = logging.getLogger("hardcast.serve")
+
+
+def _opened(path: str, flags: int) -> int:
+    """Does not wait where nobody reads a named pipe: that is an OSError (ENXIO)."""
+    file = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(file, True)
+    return file
 
 
 class AccessLog:
@@ -24,9 +31,13 @@ class AccessLog:
         self._path, self._failing = path, False
         try:
             # Unbuffered: a line is one write, whole among those of other processes.
-            self._file = sys.stdout.buffer if path == "-" else Path(path).open("ab", buffering=0)
+            self._file = (
+                sys.stdout.buffer if path == "-" else open(path, "ab", buffering=0, opener=_opened)
+            )
         except OSError as error:
-            raise HardcastError(f"{path}: cannot be written: {error.strerror}") from None
+            raise HardcastError(
+                f"{path}: cannot be written: {error.strerror}; name a file"
+            ) from None
 
     def write(self, call: Call, method: str, path: str, status: int, seconds: float) -> None:
         """Never fails: a full disk loses lines, and the server's log says so once."""

@@ -85,7 +85,7 @@ def test_a_bad_file_is_one_line(tmp_path: Path) -> None:
     damaged.write_bytes(b"this is no database " * 100)
     with pytest.raises(HardcastError, match="cannot be used"):
         KeyStore(damaged)
-    with pytest.raises(HardcastError, match="cannot be used"):
+    with pytest.raises(HardcastError, match="is no folder"):
         KeyStore(damaged / "below")
 
 
