@@ -341,7 +341,7 @@ def test_eval_refuses_what_it_cannot_measure(
         (["--text", str(tmp_path / "none.txt")], "none.txt"),
         (["--text", str(tmp_path)], str(tmp_path)),
         (["--text", str(latin)], "not UTF-8"),
-        (["--text", text], f"2..{CONTEXT}"),
+        (["--text", text, "--context", str(CONTEXT + 1)], f"2..{CONTEXT}"),
         (["--text", text, "--context", "1"], "--context"),
         (["--text", text, "--context", "8", "--against", str(other)], "not the model of"),
     ):
@@ -360,4 +360,14 @@ def test_bench_gives_the_fixed_keys(image: str, capsys: pytest.CaptureFixture[st
 def test_bench_refuses_more_than_the_context(
     image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert str(CONTEXT) in failed(["bench", image], capsys)
+    for asked in (["--prefill", str(CONTEXT + 1)], ["--decode", str(CONTEXT)]):
+        assert str(CONTEXT) in failed(["bench", image, *asked], capsys)
+
+
+def test_defaults_fit_a_small_chip(
+    image: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose context is less than the usual sizes: nobody asked for more."""
+    usual = answered(["eval", image, "--text", text], capsys)
+    assert usual == answered(["eval", image, "--text", text, "--context", str(CONTEXT)], capsys)
+    assert answered(["bench", image, "--runs", "1"], capsys)["prefill_tokens_s"] > 0

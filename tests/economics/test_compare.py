@@ -236,6 +236,12 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert ours["usd_per_million_tokens"]["low"] < ours["usd_per_million_tokens"]["high"]
 
 
+def test_the_usual_position_fits_a_small_chip(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compare", "smollm2-135m", "--preset", "tiny", "--users", "1", "--json"]
+    assert cli.main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["position"] == 255
+
+
 def test_every_number_of_the_verb_has_a_footnote(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", "smollm2-135m"]) == 0
     text = capsys.readouterr().out

@@ -62,8 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--position",
         type=whole(0),
         metavar="N",
-        default=POSITION,
-        help=f"of each of the chip's users in its context (default: {POSITION})",
+        help=f"of each of the chip's users in its context (default: {POSITION}, or its last)",
     )
     parser.add_argument(
         "--systems",
@@ -85,8 +84,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     chips = []
     for users in (args.users,) if args.users else USERS:
         cast = cast_of(argparse.Namespace(**{**vars(args), "users": users}))
-        check_position(args.position, cast.design.chip.context)
-        chips.append(chip_figures(cast, args.position, args.systems, args.utilisation))
+        context = cast.design.chip.context
+        position = min(POSITION, context - 1) if args.position is None else args.position
+        check_position(position, context)
+        chips.append(chip_figures(cast, position, args.systems, args.utilisation))
     rows = compare(shape, chips, cost_figures(), args.utilisation)
     notes: dict[tuple[str, str, str], int] = {}
     for columns in (SPEED, COST):
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "model": args.model,
         "shape": shape,
         "node": args.node,
-        "position": args.position,
+        "position": position,
         "systems": args.systems,
         "utilisation": args.utilisation or float(cost_figures()["cost.utilisation"]),
         "rows": [row.to_json() for row in rows],

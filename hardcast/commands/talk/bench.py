@@ -22,24 +22,28 @@ from hardcast.image import open_image
 from hardcast.numerics.sampling import SamplerSettings
 
 START = 16  # tokens of context that decoding begins after
+PREFILL, DECODE = 512, 64  # tokens, where the chip has room for them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     for name, default, what in (
-        ("--prefill", 512, "tokens of the prompt"),
-        ("--decode", 64, "tokens to make"),
-        ("--runs", 5, "runs to take the median of"),
+        ("--prefill", PREFILL, "tokens of the prompt"),
+        ("--decode", DECODE, "tokens to make"),
     ):
-        parser.add_argument(
-            name, type=whole(1), default=default, metavar="N", help=f"{what} (default: {default})"
-        )
+        help_text = f"{what} (default: {default}, or all that the chip has)"
+        parser.add_argument(name, type=whole(1), metavar="N", help=help_text)
+    parser.add_argument(
+        "--runs", type=whole(1), default=5, metavar="N", help="to take the median of (default: 5)"
+    )
     add_engine(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     image = open_image(args.image)
-    longest = max(args.prefill, START + args.decode)
+    prefill_tokens = args.prefill or min(PREFILL, image.context)
+    decode_tokens = args.decode or max(min(DECODE, image.context - START), 1)
+    longest = max(prefill_tokens, START + decode_tokens)
     if longest > image.context:
         raise HardcastError(
             f"{longest} tokens exceed the image's context of {image.context}; "
@@ -50,8 +54,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.progress() as progress:
         for done in range(args.runs + 1):
             progress("runs", done, args.runs + 1)
-            prefill.append(prefill_tokens_s(engine, args.prefill))
-            decode.append(decode_tokens_s(engine, args.decode))
+            prefill.append(prefill_tokens_s(engine, prefill_tokens))
+            decode.append(decode_tokens_s(engine, decode_tokens))
         progress("runs", args.runs + 1, args.runs + 1)
     figures = {
         "decode_tokens_s": statistics.median(decode[1:]),
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
     console.print(
         f"decode   {figures['decode_tokens_s']:8.1f} tokens/s\n"
-        f"prefill  {figures['prefill_tokens_s']:8.1f} tokens/s ({args.prefill} at once)\n"
+        f"prefill  {figures['prefill_tokens_s']:8.1f} tokens/s ({prefill_tokens} at once)\n"
         f"path {engine.path}, threads {engine.threads}, medians of {args.runs}"
     )
     return {**figures, "runs": args.runs, "digest": image.digest}

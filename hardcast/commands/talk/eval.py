@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context",
         type=whole(2),
         metavar="N",
-        help=f"--text: tokens in a window (default: {CONTEXT})",
+        help=f"--text: tokens in a window (default: {CONTEXT}, or all that the chip has)",
     )
     parser.add_argument(
         "--windows",
@@ -121,7 +121,7 @@ def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             executor,
             token_ids,
             reference=reference,
-            context=args.context if args.context is not None else CONTEXT,
+            context=args.context or min(CONTEXT, image.context),
             windows=args.windows,
             bos_id=bos_id,
             progress=lambda done, total: progress("perplexity", done, total),
