@@ -132,6 +132,7 @@ class _Build:
         self.tokenizer = usable_tokenizer(
             self.checkpoint.tokenizer_source(), self.checkpoint.config.vocab_size
         )
+        self._say(self.tokenizer.spec.notes)
 
     def _open(self) -> Checkpoint:
         """Header, config, names and shapes; no weights yet."""

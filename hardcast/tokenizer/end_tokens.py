@@ -1,14 +1,16 @@
-"""Tokens of a GGUF file that end an answer, whatever type the file gives them.
+"""Which tokens end an answer; in a GGUF file, whatever type it gives them.
 
-A file names one end token, though a chat ends by its turn's token and a plain text by the text's,
-and many a converter wrote the turn's token down as ordinary text. llama.cpp therefore knows such
-tokens by their text (llama-vocab.cpp: special_eog_ids) and makes them control tokens; so do we.
-Its tokens of fill-in-the-middle, which it lets end an answer too, are no ends of a turn and stay.
+A GGUF file names one end token, though a chat ends by its turn's token and a plain text by the
+text's, and many a converter wrote the turn's token down as ordinary text. llama.cpp therefore knows
+such tokens by their text (llama-vocab.cpp: special_eog_ids) and makes them control tokens; so do
+we. Its tokens of fill-in-the-middle, which it lets end an answer too, are no ends of a turn and
+stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from hardcast.tokenizer.vocabulary import CONTROL, NORMAL, Vocabulary
 
@@ -44,3 +46,24 @@ def with_end_tokens(vocabulary: Vocabulary, named: list[int]) -> tuple[Vocabular
         types[index] = types[index] if texts[index] in dropped else CONTROL
     kept = tuple(index for index in ends if texts[index] not in dropped)
     return dataclasses.replace(vocabulary, types=types), kept
+
+
+def usable_ends(where: str, ends: Iterable[int], rows: int, notes: list[str]) -> tuple[int, ...]:
+    """The end tokens, each once, that a model of `rows` tokens can give.
+
+    notes: is told, naming the file (`where`), of those that it cannot, and if none is left.
+    """
+    found = tuple(dict.fromkeys(ends))
+    usable = tuple(token for token in found if token < rows)
+    for token in found:
+        if token >= rows:
+            notes.append(
+                f"{where}: the end token is {token}, and the model has {rows}: no answer can end "
+                f"by it"
+            )
+    if not usable:
+        notes.append(
+            f"{where}: no token of the model ends an answer: only a number of tokens or a stop "
+            f"text will"
+        )
+    return usable

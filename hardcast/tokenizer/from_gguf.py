@@ -6,7 +6,7 @@ from typing import Any
 
 from hardcast.errors import HardcastError
 from hardcast.tokenizer.byte_level import PRE_TOKENIZERS, byte_level_definition
-from hardcast.tokenizer.end_tokens import with_end_tokens
+from hardcast.tokenizer.end_tokens import usable_ends, with_end_tokens
 from hardcast.tokenizer.sentencepiece import sentencepiece_definition
 from hardcast.tokenizer.spec import TokenizerSpec
 from hardcast.tokenizer.templates import DEFAULT, TOOL_USE, said_anew, templates_of
@@ -22,16 +22,22 @@ NAMED = {
     "cls_token": "cls_token_id",
     "mask_token": "mask_token_id",
 }
+# What llama.cpp starts from in files of the sentencepiece kind: their keys only override it.
+LLAMA_IDS = {"unknown_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
-def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
+def spec_from_gguf(source: dict[str, Any], rows: int | None = None) -> TokenizerSpec:
     """Builds the spec from the `tokenizer.*` metadata of a GGUF file.
 
+    rows: tokens that the model has; None for as many as the file has texts.
     Raises HardcastError for an unknown kind or pre-tokenizer, naming the known ones.
     """
-    where, metadata = str(source["path"]), source["metadata"]
+    where, metadata, notes = str(source["path"]), source["metadata"], []
     model = metadata.get(PREFIX + "model")
     vocabulary = read_vocabulary(where, metadata)
+    if model == "llama":
+        known = {PREFIX + k: i for k, i in LLAMA_IDS.items() if i < len(vocabulary.tokens)}
+        metadata = known | metadata
     named = [
         token
         for name in ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -39,7 +45,13 @@ def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
     ]
     vocabulary, ends = with_end_tokens(vocabulary, named)
     if model == "gpt2":
-        kind = metadata.get(PREFIX + "pre", "default")
+        kind = metadata.get(PREFIX + "pre", "")
+        if kind == "":
+            kind = "default"
+            notes.append(
+                f"{where}: {PREFIX}pre is missing: text is cut by llama.cpp's rule for such files, "
+                f"maybe not as the model learned it; take a newer conversion of the model"
+            )
         if not isinstance(kind, str) or kind not in PRE_TOKENIZERS:
             raise HardcastError(
                 f"{where}: pre-tokenizer {kind!r:.40} is not supported; supported are "
@@ -59,6 +71,7 @@ def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
     bos_id = _token_id(where, metadata, "bos_token_id", vocabulary)
     eos_id = _token_id(where, metadata, "eos_token_id", vocabulary)
     add_eos = bool(metadata.get(PREFIX + "add_eos_token", False))
+    ends = usable_ends(where, ends, len(vocabulary.tokens) if rows is None else rows, notes)
     templates = templates_of(source)
     return TokenizerSpec(
         definition=definition,
@@ -69,6 +82,7 @@ def spec_from_gguf(source: dict[str, Any]) -> TokenizerSpec:
         tool_template=templates.get(TOOL_USE, (where, None))[1],
         named=_named(where, metadata, vocabulary, templates, (bos_id, next(iter(ends), None))),
         suffix=(eos_id,) if add_eos and eos_id is not None else (),
+        notes=tuple(notes),
     )
 
 

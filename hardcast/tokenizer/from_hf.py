@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hardcast.errors import HardcastError
+from hardcast.tokenizer.end_tokens import usable_ends
 from hardcast.tokenizer.hf_class import class_of, with_prefix_space
+from hardcast.tokenizer.hf_definition import read_definition, tokens_of
 from hardcast.tokenizer.hf_tokens import put_together
 from hardcast.tokenizer.post_processor import around_text
 from hardcast.tokenizer.spec import TokenizerSpec
 from hardcast.tokenizer.templates import DEFAULT, TOOL_USE, said_anew, templates_of
-from hardcast.tokenizer.vocabulary import check_merges
 
 
-def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
+def spec_from_hf(source: dict[str, Any], rows: int | None = None) -> TokenizerSpec:
     """Builds the spec from the files of checkpoint/hf_tokenizer.py, together as transformers does.
 
+    rows: tokens that the model has, some maybe without a text; None for those with one.
     Raises HardcastError naming the file for what transformers itself would not load, or what the
     executors' text could not be equal to.
     """
@@ -28,12 +29,12 @@ def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
             f"{Path(where).with_name('tokenizer_config.json')}: split_special_tokens is true, "
             f"which cuts the chat template's own tokens into letters; set it to false"
         )
-    whole = json.loads(source["tokenizer_json"])
-    definition = _without_training(whole)
-    vocab, added = _tokens(where, definition)
+    definition, pad = read_definition(where, source["tokenizer_json"])
+    vocab, added = tokens_of(where, definition)
     name = class_of(source)
     definition = with_prefix_space(where, definition, name, config.get("add_prefix_space"))
-    tokens = put_together(source, vocab, added, name, whole.get("padding"))
+    notes: list[str] = []
+    tokens = put_together(source, vocab, added, name, pad)
     if tokens.added != added:
         definition = {**definition, "added_tokens": tokens.added}
     ids = vocab | {token["content"]: token["id"] for token in tokens.added}
@@ -42,11 +43,17 @@ def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
         raise HardcastError(
             f"{where}: its post_processor puts {len(before)} tokens before a text; one is supported"
         )
+    texts: dict[int | None, str] = {index: text for text, index in ids.items()}
+    rows = max(ids.values(), default=-1) + 1 if rows is None else rows
+    begins = _ids(source, "bos_token_id", rows, notes)
     bos_id = before[0] if before else ids.get(tokens.named.get("bos_token", ""))
     if bos_id is None:
-        bos_id = next((i for i in _ids(source, "bos_token_id") if i < len(ids)), None)
-    eos_ids = _eos_ids(source, ids, tokens.named.get("eos_token"))
-    texts: dict[int | None, str] = {index: text for text, index in ids.items()}
+        bos_id = next((i for i in begins if i in texts), None)
+    ends = _ids(source, "eos_token_id", rows, notes)  # some maybe without a text
+    eos = tokens.named.get("eos_token", "")
+    if eos in ids:
+        ends.append(ids[eos])
+    eos_ids = usable_ends(where, ends, rows, notes)
     templates = templates_of(source)
     return TokenizerSpec(
         definition=definition,
@@ -64,53 +71,25 @@ def spec_from_hf(source: dict[str, Any]) -> TokenizerSpec:
             templates,
         ),
         suffix=after,
+        notes=tuple(notes),
     )
 
 
-def _without_training(definition: dict[str, Any]) -> dict[str, Any]:
-    """Less what a training run left in the file: transformers lets none of it reach a prompt."""
-    changed = {name: None for name in ("truncation", "padding") if definition.get(name)}
-    model = definition.get("model")
-    if isinstance(model, dict) and model.get("dropout"):
-        return {**definition, **changed, "model": {**model, "dropout": None}}
-    return {**definition, **changed}
+def _ids(source: dict[str, Any], name: str, rows: int, notes: list[str]) -> list[int]:
+    """Token ids under `name` in generation_config.json and config.json: a number or a list.
 
-
-def _tokens(where: str, definition: dict[str, Any]) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """The model's vocabulary and the added tokens, checked."""
-    try:
-        vocab = dict(definition["model"]["vocab"])
-        added = list(definition.get("added_tokens") or [])
-        ids = vocab | {token["content"]: token["id"] for token in added}
-    except (KeyError, TypeError, ValueError):
-        raise HardcastError(
-            f"{where}: no tokenizer.json of a BPE model (model.vocab is missing)"
-        ) from None
-    if not all(isinstance(i, int) and isinstance(token, str) for token, i in ids.items()):
-        raise HardcastError(f"{where}: model.vocab must map texts to whole numbers")
-    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
-        # Marks of another kind of BPE, which decoding here would leave in the text.
-        if definition["model"].get(name):
-            raise HardcastError(f"{where}: model.{name} is not supported")
-    merges = definition["model"].get("merges")
-    pairs = [m.split(" ") if isinstance(m, str) else m for m in merges or []]
-    check_merges(f"{where}: model.merges", vocab, [(p[0], p[1]) for p in pairs if len(p) == 2])
-    return vocab, added
-
-
-def _ids(source: dict[str, Any], name: str) -> list[int]:
-    """Token ids under `name` in generation_config.json and config.json: a number or a list."""
+    rows: tokens that there are. What is none of them is left out, with a note.
+    """
     found: list[int] = []
     for part in ("generation_config", "config"):
         value = (source.get(part) or {}).get(name)
-        values = value if isinstance(value, list) else [value]
-        found += [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
+        for token in value if isinstance(value, list) else [value]:
+            if type(token) is int and 0 <= token < rows:
+                found.append(token)
+            elif token is not None:
+                file = Path(source["path"]).with_name(f"{part}.json")
+                notes.append(
+                    f"{file}: {name} has {token!r:.40}, which is none of the model's {rows} "
+                    f"tokens: it is left out"
+                )
     return found
-
-
-def _eos_ids(source: dict[str, Any], ids: dict[str, int], eos: str | None) -> tuple[int, ...]:
-    known = set(ids.values())
-    found = [token for token in _ids(source, "eos_token_id") if token in known]
-    if eos in ids:
-        found.append(ids[eos])
-    return tuple(dict.fromkeys(found))

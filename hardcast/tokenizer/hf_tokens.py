@@ -36,21 +36,20 @@ def put_together(
     vocab: dict[str, int],
     added: list[dict[str, Any]],
     name: str | None,
-    padding: Any,
+    pad: str | None,
 ) -> SpecialTokens:
     """Reads the folder's files together.
 
     source: see checkpoint/hf_tokenizer.py. vocab, added: tokenizer.json's own. name: the
-    tokenizer's class, of hf_class.class_of. padding: tokenizer.json's section, out of which
-    transformers names a pad_token where nothing else does.
+    tokenizer's class, of hf_class.class_of. pad: of hf_definition.read_definition.
     Raises HardcastError naming the file for what is no token, or has an id that cannot be.
     """
     where = Path(source["path"])
     texts = {*vocab, *(token["content"] for token in added)}
     defaults = DEFAULTS.get(name or "", {})
     given: dict[str, Any] = {k: v for k, v in defaults.items() if v is None or v in texts}
-    if isinstance(padding, dict):
-        given.setdefault("pad_token", padding.get("pad_token"))
+    if pad is not None:
+        given.setdefault("pad_token", pad)
     stated, values, extra = _collect(where, source, added, given)
     named = {name: token["content"] for name, token in values.items()}
     wanted: list[tuple[int | None, dict[str, Any]]] = []
@@ -59,9 +58,8 @@ def put_together(
         wanted.append((index, {**token, "special": special}))
     known = {token["content"] for token in [*added, *stated.values()]}
     for token in [{**token, "special": True} for token in values.values()] + extra:
-        if token["content"] not in known:
+        if token["content"] not in known:  # named twice, the last one's flags count
             wanted.append((None, token))
-            known.add(token["content"])
     if name == QWEN2:
         bare = [*named.values(), *(token["content"] for token in extra)]
         wanted += [(None, _token(where, text, text)) for text in bare]
@@ -85,8 +83,8 @@ def _collect(
         stated = _stated(where.with_name(CONFIG), decoder)
     else:  # an older export: only then do the two other files count
         for key, value in (source.get("special_tokens_map") or {}).items():
-            before = config.get(key) if key == EXTRA and isinstance(value, list) else None
-            config[key], files[key] = value if before is None else [*before, *value], MAP
+            more = key == EXTRA and isinstance(value, list) and isinstance(config.get(key), list)
+            config[key], files[key] = [*config[key], *value] if more else value, MAP
         own |= _named_extra(config)
         special = [*(config.get(name) for name in NAMES), *_listed(where, config)]
         stated = _older(where.with_name(ADDED), source.get("added_tokens") or {}, special)

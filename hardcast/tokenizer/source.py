@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from hardcast.errors import HardcastError
@@ -13,22 +14,26 @@ from hardcast.tokenizer.templates import TOOL_USE, templates_of
 from hardcast.tokenizer.tokenizer import Tokenizer
 
 
-def spec_from_source(source: dict[str, Any]) -> TokenizerSpec:
+def spec_from_source(source: dict[str, Any], rows: int | None = None) -> TokenizerSpec:
     """Builds the spec from Checkpoint.tokenizer_source().
 
+    rows: tokens that the model has, some maybe without a text; None for those with one.
     Raises HardcastError naming the file and what is missing or not supported in it.
     """
-    return spec_from_gguf(source) if source["kind"] == "gguf" else spec_from_hf(source)
+    reader = spec_from_gguf if source["kind"] == "gguf" else spec_from_hf
+    return reader(source, rows)
 
 
 def usable_tokenizer(source: dict[str, Any], rows: int) -> Tokenizer:
     """The tokenizer as an image would carry it, after a text and conversations went through it.
 
-    rows: tokens that the model has. Raises HardcastError naming the file that makes it unusable.
+    rows: tokens that the model has. The spec's notes are kept.
+    Raises HardcastError naming the file that makes it unusable.
     """
-    spec = spec_from_source(source)
+    spec = spec_from_source(source, rows)
     try:
-        tokenizer = Tokenizer(TokenizerSpec.from_json(spec.to_json()))
+        stored = TokenizerSpec.from_json(spec.to_json())
+        tokenizer = Tokenizer(dataclasses.replace(stored, notes=spec.notes))
         probe.check_text(tokenizer, rows)
     except HardcastError as error:
         raise HardcastError(

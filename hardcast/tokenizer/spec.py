@@ -6,7 +6,7 @@ that it lacks. GGUF metadata are turned into that form by byte_level.py and sent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hardcast.errors import HardcastError
@@ -20,11 +20,14 @@ class TokenizerSpec:
     """definition: the object of a tokenizer.json, as the `tokenizers` package reads it.
 
     bos_id: the token that begins a text, or None. add_bos: whether `encode` puts it there unasked.
-    eos_ids: every token that ends an answer. chat_template: Jinja source, or None.
+    eos_ids: every token that ends an answer, maybe one without a text. chat_template: Jinja source,
+    or None.
 
     What few models need: tool_template, for conversations with tools. named: texts that a template
     writes under their names (bos_token, eos_token, ...); None for those of bos_id and of the first
     of eos_ids. suffix: tokens that end a text where BOS begins it.
+
+    notes: what the user should know of how it was read, a line each; not stored.
     """
 
     definition: dict[str, Any]
@@ -35,6 +38,7 @@ class TokenizerSpec:
     tool_template: str | None = None
     named: dict[str, str] | None = None
     suffix: tuple[int, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form; the same spec always gives the same object, so it may be hashed."""

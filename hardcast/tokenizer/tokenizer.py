@@ -17,8 +17,8 @@ class Tokenizer:
     """A tokenizer built from its spec.
 
     bos_id: the token that begins a text, or None. eos_ids: every token that ends an answer.
-    vocab_size: one more than the largest token id. has_chat_template: chat_prompt will work.
-    tool_template: the one that a conversation with tools is written by, or None.
+    vocab_size: one more than the largest id that has a text. has_chat_template: chat_prompt will
+    work. tool_template: the one that a conversation with tools is written by, or None.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -42,10 +42,13 @@ class Tokenizer:
         self._decoding = decoding_of(spec.definition.get("decoder"))
         for name, token in (
             ("bos_id", spec.bos_id),
-            *(("eos_ids", t) for t in (*spec.eos_ids, *spec.suffix)),
+            *(("suffix", token) for token in spec.suffix),
         ):
             if token is not None and not 0 <= token < self.vocab_size:
                 raise HardcastError(f"tokenizer: {name} {token} is outside its {self.vocab_size}")
+        # A model may end by one of the rows that pad its embedding: no text names that token.
+        if min(spec.eos_ids, default=0) < 0:
+            raise HardcastError(f"tokenizer: eos_ids has {min(spec.eos_ids)}, expected 0 or more")
 
     def encode(self, text: str, special: bool = True, add_bos: bool | None = None) -> list[int]:
         """Token ids of a text.

@@ -125,6 +125,40 @@ def test_what_says_nothing_new_is_not_stored() -> None:
     assert spec(tokenizer__ggml__add_eos_token=True).to_json()["format"] == 2
 
 
+def test_no_pre_tokenizer_is_told() -> None:
+    """llama.cpp warns of it, and cuts by a rule of its own."""
+    missing = metadata("smollm")
+    del missing["tokenizer.ggml.pre"]
+    for found in (missing, missing | {"tokenizer.ggml.pre": ""}):
+        made = spec_from_source({"kind": "gguf", "path": "m.gguf", "metadata": found})
+        assert [note for note in made.notes if "m.gguf: tokenizer.ggml.pre is missing" in note]
+    assert spec(tokenizer__ggml__pre="default").notes == ()
+
+
+@pytest.mark.parametrize("count", [2, 300])
+def test_a_sentencepiece_file_that_names_no_token(count: int) -> None:
+    """llama.cpp starts from unknown 0, BOS 1 and EOS 2 there; a key says otherwise."""
+    tokens, scores, types = (part[:count] for part in vocabulary())
+    template = "{{ bos_token }}|{{ eos_token }}|{{ unk_token }}"
+    values = {"model": "llama", "tokens": tokens, "scores": scores, "token_type": types}
+    source = {f"tokenizer.ggml.{key}": value for key, value in values.items()}
+    source["tokenizer.chat_template"] = template
+
+    def made(**keys: int) -> TokenizerSpec:
+        metadata = source | {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+        return spec_from_source({"kind": "gguf", "path": "m.gguf", "metadata": metadata})
+
+    if count == 2:  # there is no token 2
+        assert (made().bos_id, made().eos_ids, made().add_bos) == (1, (), True)
+        return
+    assert made() == made(bos_token_id=1, eos_token_id=2, unknown_token_id=0)
+    assert (made().bos_id, made().eos_ids, made().add_bos) == (1, (2,), True)
+    assert Tokenizer(made()).chat_prompt(USER) == "|".join(tokens[i] for i in (1, 2, 0))
+    other = made(bos_token_id=2, eos_token_id=5, unknown_token_id=1)
+    assert (other.bos_id, other.eos_ids) == (2, (5, 2))
+    assert Tokenizer(other).chat_prompt(USER) == "|".join(tokens[i] for i in (2, 5, 1))
+
+
 def test_end_tokens_of_a_sentencepiece_file() -> None:
     tokens, scores, types = vocabulary()
     values = {

@@ -115,10 +115,11 @@ def test_named_templates() -> None:
             {"model": {"type": "BPE", "vocab": {"a": 0}, "continuing_subword_prefix": "##"}},
             "continuing_subword_prefix is not supported",
         ),
-        ({"added_tokens": [5]}, "model.vocab is missing"),
+        ({"added_tokens": [5]}, "added_tokens is no list of tokens"),
         ({"decoder": None}, r"decoder \[\] is not supported"),
         ({"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}, "WordPiece"),
-        ({"model": {"type": "nonsense", "vocab": {"a": 0}}}, "its definition cannot be used"),
+        ({"model": {"type": "nonsense", "vocab": {"a": 0}}}, "model.type is 'nonsense'; BPE is"),
+        ({"pre_tokenizer": {"type": "nonsense"}}, "its definition cannot be used"),
     ],
 )
 def test_refused(definition: dict[str, Any], wanted: str) -> None:
@@ -128,9 +129,11 @@ def test_refused(definition: dict[str, Any], wanted: str) -> None:
 
 def test_ids_outside_the_vocabulary_are_refused() -> None:
     data = spec().to_json()
-    for change in ({"bos_id": 1009}, {"eos_ids": [-1]}):
+    for change in ({"bos_id": 1009}, {"suffix": [1009]}):
         with pytest.raises(HardcastError, match="is outside its 1009"):
             Tokenizer(TokenizerSpec.from_json({**data, **change}))
+    with pytest.raises(HardcastError, match="eos_ids has -1, expected 0 or more"):
+        Tokenizer(TokenizerSpec.from_json({**data, "eos_ids": [-1]}))
 
 
 def test_added_token_with_another_id_than_stated() -> None:

@@ -111,7 +111,7 @@ class Grammars:
         if not tokenizer.eos_ids:
             raise HardcastError("this model has no end token, so no grammar can end its answer")
         return llguidance.LLTokenizer(
-            json.dumps(tokenizer.spec.definition, ensure_ascii=False),
+            json.dumps(_with_end_texts(tokenizer), ensure_ascii=False),
             n_vocab=max(self.vocab_size, tokenizer.vocab_size),
             eos_token=list(tokenizer.eos_ids),
         )
@@ -157,6 +157,27 @@ class Matcher:
         """Takes the token that was chosen. Raises HardcastError for one that was not allowed."""
         if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
             raise HardcastError(f"the grammar failed: {_line(self._matcher.get_error())}")
+
+
+def _with_end_texts(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer's definition with a text for each end token: the library wants one.
+
+    It counts the tokens to know the largest id, so the ones before it without a text get one too.
+    """
+    definition, last = tokenizer.spec.definition, max(tokenizer.eos_ids)
+    if last < tokenizer.vocab_size:
+        return definition
+    model, added = definition["model"], definition.get("added_tokens") or []
+    taken = {*model["vocab"].values(), *(token["id"] for token in added)}
+    # Special, for no answer may hold them; in the vocabulary, or they would be numbered anew.
+    more = {f"<|row {i}|>": i for i in range(last + 1) if i not in taken}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    rows = [{"id": i, "content": text, "special": True, **flags} for text, i in more.items()]
+    return {
+        **definition,
+        "added_tokens": [*added, *rows],
+        "model": {**model, "vocab": model["vocab"] | more},
+    }
 
 
 def _json(kind: str, schema: dict[str, Any]) -> str:
