@@ -7,7 +7,7 @@ from typing import Any
 
 from hardcast.errors import HardcastError
 from hardcast.tokenizer.end_tokens import usable_ends
-from hardcast.tokenizer.hf_class import class_of, with_prefix_space
+from hardcast.tokenizer.hf_class import as_class, class_of
 from hardcast.tokenizer.hf_definition import read_definition, tokens_of
 from hardcast.tokenizer.hf_tokens import put_together
 from hardcast.tokenizer.post_processor import around_text
@@ -32,8 +32,7 @@ def spec_from_hf(source: dict[str, Any], rows: int | None = None) -> TokenizerSp
     definition, pad = read_definition(where, source["tokenizer_json"])
     vocab, added = tokens_of(where, definition)
     name = class_of(source)
-    definition = with_prefix_space(where, definition, name, config.get("add_prefix_space"))
-    notes: list[str] = []
+    definition, notes = as_class(where, definition, name, config)
     tokens = put_together(source, vocab, added, name, pad)
     if tokens.added != added:
         definition = {**definition, "added_tokens": tokens.added}

@@ -1,25 +1,29 @@
 """What transformers' tokenizer classes say where a folder's files say nothing, or something else.
 
 Most folders load as the plain class over tokenizer.json. Three classes that the families here come
-with bring names of their own for special tokens, and a switch for the space before a text.
+with take vocabulary, merges and post-processor out of that file and make the rest themselves; they
+also bring names of their own for special tokens.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from hardcast.errors import HardcastError
-from hardcast.tokenizer.decoding import parts_of, prepends
+from hardcast.tokenizer import byte_level
+from hardcast.tokenizer.sentencepiece import SPACE
 
 _END = "<|endoftext|>"
+QWEN2 = "Qwen2Tokenizer"  # adds its special tokens once more in the end, as special ones and bare
+LLAMA, GPT2 = "LlamaTokenizer", "GPT2Tokenizer"
+_SPELL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_DIGITS = {"type": "Digits", "individual_digits": True}
 # Class -> the named tokens that it has, or has not, unless a file says otherwise.
 DEFAULTS: dict[str, dict[str, str | None]] = {
-    "LlamaTokenizer": {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"},
-    "Qwen2Tokenizer": {"unk_token": _END, "eos_token": _END, "pad_token": _END},
-    "GPT2Tokenizer": {"unk_token": _END, "bos_token": _END, "eos_token": _END, "pad_token": None},
+    LLAMA: {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"},
+    QWEN2: {"unk_token": _END, "eos_token": _END, "pad_token": _END},
+    GPT2: {"unk_token": _END, "bos_token": _END, "eos_token": _END, "pad_token": None},
 }
-QWEN2 = "Qwen2Tokenizer"  # adds its special tokens once more in the end, as special ones and bare
-BYTE_LEVEL = (QWEN2, "GPT2Tokenizer")
 
 
 def class_of(source: dict[str, Any]) -> str | None:
@@ -32,44 +36,97 @@ def class_of(source: dict[str, Any]) -> str | None:
         return QWEN2
     if model_type == "mistral" or name not in DEFAULTS:
         return None
-    if name == "LlamaTokenizer" and '"ByteLevel"' in source["tokenizer_json"]:
+    if name == LLAMA and '"ByteLevel"' in source["tokenizer_json"]:
         return None  # Llama 3's: the class knows the sentencepiece kind only
     return name
 
 
-def with_prefix_space(
-    where: str, definition: dict[str, Any], name: str | None, flag: Any
-) -> dict[str, Any]:
-    """tokenizer.json with the class's switch for a space before a text.
+def as_class(
+    where: str, definition: dict[str, Any], name: str | None, config: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The definition with the parts that the class makes, and notes for the user.
 
-    name: of class_of. flag: add_prefix_space of tokenizer_config.json, or None; the plain class
-    reads none. Raises HardcastError where tokenizer.json would have to be another one.
+    name: of class_of. config: tokenizer_config.json. A part that says the same already stays as
+    it is written, so that it changes no digest.
     """
-    if name in BYTE_LEVEL:
-        return {**definition, "pre_tokenizer": _switched(definition.get("pre_tokenizer"), flag)}
-    if name is not None and isinstance(flag, bool) and flag != _prepends(definition):
-        raise HardcastError(
-            f"{where}: puts {'no' if flag else 'a'} space before a text, and tokenizer_config.json "
-            f"says add_prefix_space {str(flag).lower()}; write both again with transformers: "
-            f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+    if name is None:
+        return definition, []
+    if name != LLAMA and '"ByteLevel"' not in json.dumps(definition.get("pre_tokenizer")):
+        return definition, [f"{where}: is no byte-level tokenizer, and transformers' {name} is one"]
+    digits = _listed(definition.get("pre_tokenizer")) == [_DIGITS, _says(_SPELL)]
+    if name == GPT2 and digits and not config.get("add_prefix_space"):
+        note = (  # SmolLM's files, whose models learned their digits so
+            f"{where}: each digit is a word of its own, as this file says; transformers' {GPT2} "
+            f"forgets that, so its ids differ where two spaces stand before a digit"
         )
-    return definition
+        return definition, [note]
+    wanted, decoder = _parts(name, config), definition.get("decoder")
+    if name != LLAMA and isinstance(decoder, dict) and decoder.get("type") == "ByteLevel":
+        del wanted["decoder"]  # which reads none of its switches
+    changed = {k: v for k, v in wanted.items() if _says(definition.get(k)) != _says(v)}
+    model = definition["model"]
+    changed["model"] = {**model, **_switches(model, name == LLAMA)}
+    return {**definition, **changed}, []
 
 
-def _switched(part: Any, flag: Any) -> Any:
-    """A pre-tokenizer whose ByteLevel parts have the switch; without one it is off."""
+def _parts(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What goes around a class's model, as transformers makes it, in tokenizer.json's words."""
+    flag = config.get("add_prefix_space")
+    if name == LLAMA:
+        space = flag is None or bool(flag)
+        scheme = "never" if not space else "always" if config.get("legacy", False) else "first"
+        cut = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
+        decoders: list[dict[str, Any]] = [
+            {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+        ]
+        if space:
+            decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+        decoder: dict[str, Any] = {"type": "Sequence", "decoders": decoders}
+        return {"normalizer": None, "pre_tokenizer": cut, "decoder": decoder}
+    spell = {**_SPELL, "add_prefix_space": bool(flag), "use_regex": name == GPT2}
+    if name == GPT2:
+        return {"normalizer": None, "pre_tokenizer": spell, "decoder": _SPELL}
+    cut = {
+        "type": "Split",
+        "pattern": {"Regex": byte_level.QWEN2},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    both = {"type": "Sequence", "pretokenizers": [cut, spell]}
+    return {"normalizer": {"type": "NFC"}, "pre_tokenizer": both, "decoder": _SPELL}
+
+
+def _switches(model: dict[str, Any], llama: bool) -> dict[str, Any]:
+    """Those of the model's section that the class sets otherwise."""
+    wanted = {"fuse_unk": llama, "byte_fallback": llama, "ignore_merges": False}
+    found: dict[str, Any] = {k: v for k, v in wanted.items() if bool(model.get(k)) != v}
+    # Where every byte has a token nothing is unknown.
+    if model.get("unk_token") and not (llama and _spells_all(model["vocab"])):
+        found["unk_token"] = None
+    return found
+
+
+def _spells_all(vocab: dict[str, int]) -> bool:
+    return all(f"<0x{byte:02X}>" in vocab for byte in range(256))
+
+
+def _listed(part: Any) -> list[Any]:
+    """What a sequence of cuts says, one by one."""
+    found = part.get("pretokenizers") if isinstance(part, dict) else None
+    return [_says(inner) for inner in found] if isinstance(found, list) else [_says(part)]
+
+
+def _says(part: Any) -> Any:
+    """A part of tokenizer.json less what changes no id and no text, for comparing two."""
+    if isinstance(part, list):
+        return [_says(inner) for inner in part]
     if not isinstance(part, dict):
         return part
-    if isinstance(part.get("pretokenizers"), list):
-        return {**part, "pretokenizers": [_switched(p, flag) for p in part["pretokenizers"]]}
-    return {**part, "add_prefix_space": bool(flag)} if part.get("type") == "ByteLevel" else part
-
-
-def _prepends(definition: dict[str, Any]) -> bool:
-    """Whether the sentencepiece kind of tokenizer.json puts a space before a text."""
-    parts = parts_of(definition.get("normalizer"), "normalizers")
-    parts += parts_of(definition.get("pre_tokenizer"), "pretokenizers")
-    return any(
-        part.get("type") == "Prepend" or (part.get("type") == "Metaspace" and prepends(part))
-        for part in parts
-    )
+    kind = part.get("type")
+    if kind == "Sequence":
+        return {key: _says(value) for key, value in part.items()}
+    if kind == "ByteLevel":
+        return {"use_regex": True, **{k: v for k, v in part.items() if k != "trim_offsets"}}
+    return part

@@ -75,26 +75,30 @@ def test_bos_habit_of_the_post_processor() -> None:
     assert not spec(tokenizer_config={**config, "add_bos_token": True}).add_bos
 
 
-def test_the_space_before_a_text_of_a_class() -> None:
-    """The files must say one thing; the plain class reads no switch."""
-    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}
-    for part, prepends in (
-        ({"pre_tokenizer": metaspace, "decoder": metaspace}, False),
-        ({"pre_tokenizer": {**metaspace, "prepend_scheme": "first"}, "decoder": metaspace}, True),
-        ({"pre_tokenizer": None, "decoder": metaspace,
-          "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}]}},
-         True),
-    ):  # fmt: skip
-        for flag in (True, False, None):
-            config: dict[str, Any] = {"add_prefix_space": flag}
-            kept = spec(part, tokenizer_config=config).definition["pre_tokenizer"]
-            assert kept == part["pre_tokenizer"]
-            config["tokenizer_class"] = "LlamaTokenizerFast"
-            if flag in (prepends, None):
-                assert spec(part, tokenizer_config=config).definition["pre_tokenizer"] == kept
-            else:
-                with pytest.raises(HardcastError, match="t.json: puts .* says add_prefix_space"):
-                    spec(part, tokenizer_config=config)
+def test_a_part_that_says_the_same_is_stored_as_it_stands() -> None:
+    """An image's digest covers it, and a class that makes the same changes no model."""
+    metaspace = {"type": "Metaspace", "prepend_scheme": "first", "replacement": "▁", "split": False}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    space = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    decoders = [space, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]
+    llama: dict[str, Any] = {
+        "normalizer": None,
+        "pre_tokenizer": metaspace,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+    }
+    cut = json.loads(tiny_vocabulary.tokenizer_json(1009))
+    for name, parts in (("LlamaTokenizer", llama), ("GPT2Tokenizer", cut)):
+        plain = spec(parts, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"})
+        made = spec(parts, tokenizer_config={"tokenizer_class": name})
+        for key in ("normalizer", "pre_tokenizer", "decoder"):
+            assert made.definition[key] == plain.definition[key]
+
+
+def test_the_digits_of_smollm() -> None:
+    """Its class forgets that they are words of their own; the model has learned them so."""
+    made = spec(tokenizer_config={"tokenizer_class": "GPT2Tokenizer"})
+    assert [note for note in made.notes if "each digit is a word of its own" in note]
+    assert made.definition["pre_tokenizer"]["pretokenizers"][0]["type"] == "Digits"
 
 
 def test_named_templates() -> None:
