@@ -60,6 +60,9 @@ def put_together(
     for token in [{**token, "special": True} for token in values.values()] + extra:
         if token["content"] not in known:  # named twice, the last one's flags count
             wanted.append((None, token))
+    if name is not None:  # a class that adds the stated tokens to none: what they say counts alone
+        again = {token["content"] for token in stated.values()}
+        added = [{**t, "special": False} if t["content"] in again else t for t in added]
     if name == QWEN2:
         bare = [*named.values(), *(token["content"] for token in extra)]
         wanted += [(None, _token(where, text, text)) for text in bare]

@@ -200,7 +200,7 @@ def folders(draw: st.DrawFn) -> dict[str, Any]:
     }
     if draw(st.booleans()):
         own = definition["added_tokens"]
-        stated = {t["id"]: t if repeats else {**t, **draw(_FLAGS)} for t in own}
+        stated = {t["id"]: {**t, **draw(_FLAGS)} for t in own}
         stated[FIRST] = {**added(FIRST, PAD), **draw(_FLAGS)}
         stated[FIRST + 4] = {**added(FIRST + 4, NEW[0]), **draw(_FLAGS)}
         kept = draw(st.sets(st.sampled_from(sorted(stated))))
