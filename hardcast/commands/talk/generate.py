@@ -4,7 +4,7 @@ The model's chat template is put around the prompt if it has one; --raw gives th
 The chip's sampler is all integers: one seed gives one text, on every machine.
 
 Example:
-  hardcast generate smollm2.image --prompt "What is the capital of France?"
+  hardcast generate smollm2.image --prompt "Why is the sky blue?"
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ On this machine alone nobody needs a key. Beyond it, --host asks for keys (`hard
 Example:
   hardcast serve smollm2.image --port 8000
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{"messages": [{"role": "user", "content": "What is the capital of France?"}]}'
+    -d '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
 """
 
 from __future__ import annotations
