@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,11 @@ class Tokenizer:
     bos_id: the token that begins a text, or None. eos_ids: every token that ends an answer.
     vocab_size: one more than the largest id that has a text. has_chat_template: chat_prompt will
     work. tool_template: the one that a conversation with tools is written by, or None.
+
+
+    vocab_size: one more than the largest token id. has_chat_template: chat_prompt will work.
+    tool_template: the one that a conversation with tools is written by, or None. special_ids: of
+    the tokens that leave no text.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -32,7 +38,7 @@ class Tokenizer:
         self.vocab_size = _largest_id(spec.definition) + 1
         added = spec.definition.get("added_tokens") or []
         self._added = frozenset(token["id"] for token in added)
-        self._special = frozenset(token["id"] for token in added if token.get("special"))
+        self.special_ids = frozenset(token["id"] for token in added if token.get("special"))
         for token in added:
             # `tokenizers` numbers an added token itself if the vocabulary has it elsewhere.
             if self._backend.token_to_id(token["content"]) != token["id"]:
@@ -79,16 +85,24 @@ class Tokenizer:
         stream = self.stream(skip_special, continuation)
         return "".join([stream.push(token) for token in ids]) + stream.flush()
 
-    def stream(self, skip_special: bool = True, continuation: bool = False) -> TokenStream:
-        """A stream that turns ids into text one by one; see decode for the arguments."""
+    def stream(
+        self,
+        skip_special: bool = True,
+        continuation: bool = False,
+        spoken: Collection[int] = (),
+    ) -> TokenStream:
+        """A stream that turns ids into text one by one; see decode for the arguments.
+
+        spoken: special tokens that leave their text all the same.
+        """
         return TokenStream(
-            lambda token: self.token_bytes(token, skip_special),
+            lambda token: self.token_bytes(token, skip_special and token not in spoken),
             0 if continuation else self._decoding.strip,
         )
 
     def token_bytes(self, token: int, skip_special: bool = True) -> bytes:
         """UTF-8 bytes of one token; maybe part of a letter. An id that no token has gives none."""
-        if skip_special and token in self._special:
+        if skip_special and token in self.special_ids:
             return b""
         return self._decoding.bytes_of(self._text(token), token in self._added)
 

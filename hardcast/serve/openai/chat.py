@@ -16,7 +16,7 @@ from hardcast.serve.http import body
 from hardcast.serve.http.answers import Answers
 from hardcast.serve.http.call import Call
 from hardcast.serve.http.transport import DONE, EventStream, event_bytes, while_there
-from hardcast.serve.openai.asked import constraint_of, generation_requests
+from hardcast.serve.openai.asked import constraint_of, generation_requests, spoken_tags
 from hardcast.serve.openai.logprobs import chat_entry
 from hardcast.serve.openai.requests import ChatRequest
 from hardcast.serve.openai.service import Service
@@ -43,6 +43,8 @@ async def create_chat_completion(request: Request) -> Response:
         call.owner,
         (asked.top_logprobs or 0) if asked.logprobs else None,
         constraint,
+        False,
+        spoken_tags(service, asked),
     )
     headers = await call.admit(len(ids))
     answers = Answers(call, service.submit(requests), [len(ids)], len(requests))
@@ -74,7 +76,10 @@ def check_tools(service: Service, asked: ChatRequest) -> None:
             raise bad_request(f"no tool is named {name!r:.140}", "tool_choice")
     if asked.response_format is not None and asked.response_format.type != "text":
         if asked.must_call:
-            raise bad_request("response_format cannot stand with a required call", "tool_choice")
+            raise bad_request(
+                "a required call leaves no answer for response_format; leave one of them out",
+                "tool_choice",
+            )
 
 
 def template_variables(service: Service, asked: ChatRequest) -> dict[str, Any]:
@@ -209,5 +214,7 @@ class Chat:
         held, calls = choice.gate.end()
         choice.text += [before, held]
         choice.calls = [call.reply() for call in calls]
-        choice.reason = "tool_calls" if calls else event.reason
+        # A call that was cut is handed on as it is, under the reason that cut it.
+        whole = bool(calls) and all(call.whole for call in calls)
+        choice.reason = "tool_calls" if whole else event.reason
         return before + held

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StrictBool, StrictStr, field_validator, model_validator
 
 from hardcast.serve.openai.fields import Only, Strict, Text, Whole
+from hardcast.serve.scheduling.references import as_object
 
 
 class TextPart(Strict):
@@ -77,7 +78,7 @@ class Function(Strict):
         """The JSON schema of the arguments."""
         if self.parameters is None:
             return {"type": "object", "properties": {}, "additionalProperties": False}
-        return {**self.parameters, "type": "object"}
+        return as_object(self.parameters)
 
 
 class Tool(Strict):

@@ -18,8 +18,8 @@ from hardcast.serve.access.accounts import Accounts
 from hardcast.serve.access.usage import Usage
 from hardcast.serve.errors import ApiError, bad_request, rate_limited, unavailable
 from hardcast.serve.http.metrics import Metrics
+from hardcast.serve.openai.calls import arguments_object
 from hardcast.serve.openai.messages import Message
-from hardcast.serve.openai.tools import arguments_object
 from hardcast.serve.page.silicon import Silicon
 from hardcast.serve.scheduling.constrain import Grammars
 from hardcast.serve.scheduling.request import Draining, GenerationRequest, QueueFull

@@ -6,35 +6,14 @@ template itself writes; an answer in another form stays text.
 
 from __future__ import annotations
 
-import json
 import re
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from hardcast.serve.openai.calls import SPACE, Call, cut_call, read_call, value_end
+from hardcast.tokenizer import Tokenizer
 
 TAG, END_TAG = "<tool_call>", "</tool_call>"
-MARKED = re.compile(rf"{TAG}\s*(.*?)\s*(?:{END_TAG}|\Z)", re.DOTALL)
 MOST_CALLS = 128
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call. arguments: a JSON object as text."""
-
-    name: str
-    arguments: str
-
-    def reply(self, index: int | None = None) -> dict[str, Any]:
-        """As a reply carries it; index only in a stream."""
-        place = {} if index is None else {"index": index}
-        function = {"name": self.name, "arguments": self.arguments}
-        return {
-            **place,
-            "id": f"call_{secrets.token_hex(12)}",
-            "type": "function",
-            "function": function,
-        }
 
 
 def form_of(template: str | None) -> str | None:
@@ -57,6 +36,15 @@ def takes_tools(template: str | None) -> bool:
     return template is not None and re.search(r"\btools\b", template) is not None
 
 
+def special_tags(tokenizer: Tokenizer) -> dict[str, int]:
+    """Of the two tags those that are special tokens of a model, which leave no text by themselves.
+
+    Tag to token id.
+    """
+    texts = {tokenizer.token_bytes(i, skip_special=False): i for i in tokenizer.special_ids}
+    return {tag: texts[tag.encode()] for tag in (TAG, END_TAG) if tag.encode() in texts}
+
+
 class CallGate:
     """Lets an answer's text through until a call may begin, and keeps the rest for its end."""
 
@@ -67,7 +55,7 @@ class CallGate:
 
         most: calls that are kept, the first ones.
         """
-        self._form = "bare" if forced else form
+        self._form, self._forced = "bare" if forced else form, forced
         self._names, self._most = frozenset(names), most
         self._held = ""
         self._open = False  # a call has begun, or may have
@@ -97,33 +85,35 @@ class CallGate:
         held, self._held = self._held, ""
         if not self._open:
             return held, []
-        pieces = [held.strip()] if self._form == "bare" else MARKED.findall(held)[: self._most]
-        calls = [call for piece in pieces if (call := self._call(piece))]
-        return ("", calls) if len(calls) == len(pieces) else (held, [])
+        if self._form == "bare":
+            call = read_call(held.strip(), self._names)
+            if call is None and self._forced:
+                call = cut_call(held, self._names)
+            return (held, []) if call is None else ("", [call])
+        pieces = list(_pieces(held))
+        calls = [read_call(piece, self._names) for piece, _ in pieces[: self._most]]
+        if None in calls:
+            return held, []
+        # What stands between calls is said, unless it only parts them.
+        said = "".join(text for _, text in pieces if text.strip())
+        return said, [call for call in calls if call]
 
     def _take(self, count: int) -> str:
         passed, self._held = self._held[:count], self._held[count:]
         return passed
 
-    def _call(self, text: str) -> Call | None:
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(found, dict) or found.get("name") not in self._names:
-            return None
-        given = found.get("arguments", found.get("parameters", {}))
-        if isinstance(given, str):  # some models write the object as text
-            given = arguments_object(given)
-        if not isinstance(given, dict):
-            return None
-        return Call(found["name"], json.dumps(given, ensure_ascii=False))
 
-
-def arguments_object(text: str) -> Any:
-    """Arguments as an object, which templates want; text that is no JSON object stays text."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return found if isinstance(found, dict) else text
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    """(what stands within tags, the text after them) of a text that begins with a tag."""
+    at = 0
+    while at < len(text):
+        match = SPACE.match(text, at + len(TAG))
+        assert match is not None
+        begin = match.end()
+        # An end tag within the call's own JSON is none.
+        close = text.find(END_TAG, value_end(text, begin) or begin)
+        end = len(text) if close < 0 else close
+        after = min(end + len(END_TAG), len(text))
+        following = text.find(TAG, after)
+        at = len(text) if following < 0 else following
+        yield text[begin:end].strip(), text[after:at]

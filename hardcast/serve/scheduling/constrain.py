@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from hardcast.errors import HardcastError
+from hardcast.serve.scheduling import reach, relax
 from hardcast.serve.scheduling.references import as_uris, in_words
 from hardcast.tokenizer import Tokenizer
 
@@ -26,6 +27,7 @@ MOST_BYTES = 256 << 10  # of a schema or pattern
 ANY_OBJECT = {"type": "object"}
 # Between two parts of JSON: enough for deep indentation. Without an end a small model may well go
 # on with spaces until its tokens run out.
+NO_WAY_ON = "no text of this vocabulary satisfies what comes next; simplify the schema"
 WHITESPACE = r"[ \n\r\t]{1,64}"
 
 
@@ -37,7 +39,7 @@ class Grammars:
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        self._tokenizer, self.vocab_size = tokenizer, vocab_size
+        self.tokenizer, self.vocab_size = tokenizer, vocab_size
         self._lock = threading.Lock()
 
     def warm(self) -> None:
@@ -57,9 +59,7 @@ class Grammars:
         schema = {} if schema is True else schema
         if not isinstance(schema, dict):
             raise HardcastError("json_schema: the schema must be an object")
-        options = {"whitespace_pattern": WHITESPACE}
-        text = _json("json_schema", schema)
-        return self._constraint("json_schema", "grammar_from_json_schema", text, options)
+        return self._schema("json_schema", schema)
 
     def lark(self, text: str, schemas: Sequence[tuple[str, dict[str, Any]]]) -> Constraint:
         """A grammar in the library's own language, whose rule `schemaI` is JSON of the I-th schema.
@@ -74,8 +74,12 @@ class Grammars:
             return self._constraint("grammar", "grammar_from_lark", "\n".join([text, *rules]))
         except HardcastError:
             for kind, schema in schemas:  # whose fault is it? The library quotes lines of ours
-                self._constraint(kind, "grammar_from_json_schema", _json(kind, schema))
+                self._schema(kind, schema)
             raise
+
+    def check(self, kind: str, schema: dict[str, Any]) -> None:
+        """Raises HardcastError for a schema with a reference that leads nowhere or never ends."""
+        _json(kind, schema)
 
     def regex(self, pattern: str) -> Constraint:
         """Text that a regular expression matches as a whole (Rust's syntax, no look-around).
@@ -83,6 +87,14 @@ class Grammars:
         Raises HardcastError for one that is malformed.
         """
         return self._constraint("regex", "grammar_from_regex", pattern)
+
+    def _schema(self, kind: str, schema: dict[str, Any]) -> Constraint:
+        text = _json(kind, schema)
+        options = {"whitespace_pattern": WHITESPACE}
+        try:
+            return self._constraint(kind, "grammar_from_json_schema", text, options)
+        except HardcastError as error:
+            raise HardcastError(relax.in_words(str(error), schema)) from None
 
     def _constraint(self, kind: str, compiler: str, text: str, *options: Any) -> Constraint:
         if len(text.encode("utf-8", "replace")) > MOST_BYTES:
@@ -97,7 +109,7 @@ class Grammars:
             raise HardcastError(f"{kind}: {_line(error)}") from None
         if matcher.is_error():
             raise HardcastError(f"{kind}: {_line(matcher.get_error())}")
-        return Constraint(kind, matcher, self.vocab_size, self._tokenizer.eos_ids)
+        return Constraint(kind, matcher, self.vocab_size, self.tokenizer.eos_ids)
 
     @cached_property
     def _native(self) -> Any:
@@ -107,14 +119,34 @@ class Grammars:
             raise HardcastError(
                 "JSON schemas and patterns need llguidance: pip install 'hardcast[serve]'"
             ) from None
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         if not tokenizer.eos_ids:
             raise HardcastError("this model has no end token, so no grammar can end its answer")
+        # Not from the definition: the library would take every added token in angle brackets for
+        # one without a text, `<tool_call>` and `<think>` of most models among them.
         return llguidance.LLTokenizer(
             json.dumps(_with_end_texts(tokenizer), ensure_ascii=False),
             n_vocab=max(self.vocab_size, tokenizer.vocab_size),
+
+
+            llguidance.TokenizerWrapper(_Tokens(tokenizer, self.vocab_size)),
             eos_token=list(tokenizer.eos_ids),
         )
+
+
+class _Tokens:
+    """A tokenizer as the library asks for one."""
+
+    def __init__(self, tokenizer: Tokenizer, least: int) -> None:
+        """least: rows that there are at least; those of no token have no bytes."""
+        self.eos_token_id, self.bos_token_id = tokenizer.eos_ids[0], tokenizer.bos_id
+        every = range(max(tokenizer.vocab_size, least))
+        self.tokens = [tokenizer.token_bytes(token, skip_special=False) for token in every]
+        self.special_token_ids = sorted(tokenizer.special_ids)
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, special=False, add_bos=False)
 
 
 class Constraint:
@@ -147,7 +179,7 @@ class Matcher:
             return found
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            raise HardcastError(f"the grammar failed: {_line(self._matcher.get_error())}")
+            raise HardcastError(f"the grammar failed: {self._reason()}")
         found = np.unpackbits(bits, bitorder="little")[: self._vocab_size].view(np.bool_)
         if not found.any():
             raise HardcastError("the grammar allows no token of this vocabulary to come next")
@@ -156,7 +188,12 @@ class Matcher:
     def push(self, token: int) -> None:
         """Takes the token that was chosen. Raises HardcastError for one that was not allowed."""
         if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
-            raise HardcastError(f"the grammar failed: {_line(self._matcher.get_error())}")
+            raise HardcastError(f"the grammar failed: {self._reason()}")
+
+    def _reason(self) -> str:
+        """What the library says, without its own state."""
+        said = _line(self._matcher.get_error()).partition(" <state>")[0]
+        return NO_WAY_ON if said.startswith("NoExtension") else said
 
 
 def _with_end_texts(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -182,7 +219,13 @@ def _with_end_texts(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def _json(kind: str, schema: dict[str, Any]) -> str:
     try:
-        return json.dumps(as_uris(schema), allow_nan=False)
+        reach.check(schema)
+        choices = {"coerce_one_of": True}  # what fits several choices of a oneOf is let through
+        followed = {**as_uris(relax.relaxed(schema))}
+        followed["x-guidance"] = {**followed.get("x-guidance", {}), **choices}
+        return json.dumps(followed, allow_nan=False)
+    except HardcastError as error:
+        raise HardcastError(f"{kind}: {error}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise HardcastError(f"{kind}: not JSON: {_line(error)}") from None
 

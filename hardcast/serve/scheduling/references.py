@@ -38,10 +38,42 @@ def as_uris(schema: Any) -> Any:
 def in_words(message: str) -> str:
     """What the library says of a reference, as the schema's author knows it; all else as it is."""
     if found := NOWHERE.search(message):
-        return f"$ref '#{found[1].removeprefix('#')}' points nowhere in the schema"
+        return nowhere(found[1].removeprefix("#"))
     if found := ELSEWHERE.search(message):
-        return f"$ref {found[1]!r} is in another document; put what it says under $defs"
+        return elsewhere(found[1])
     return message
+
+
+def nowhere(fragment: str) -> str:
+    """Of a reference within the schema that leads to nothing."""
+    return f"$ref '#{fragment}' points nowhere in the schema"
+
+
+def elsewhere(document: str) -> str:
+    """Of a reference to another document."""
+    return f"$ref {document!r} is in another document; put what it says under $defs"
+
+
+def as_object(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of those values of `schema` that are objects. What refers to it still means it."""
+    if schema.get("type") == "object":
+        return schema
+    if not _refers_to_whole(schema):
+        return {**schema, "type": "object"}
+    name = schema.get("$id")
+    name = name if isinstance(name, str) and ":" in name else "urn:hardcast:schema"
+    return {"type": "object", "$ref": name, "$defs": {"schema": {**schema, "$id": name}}}
+
+
+def _refers_to_whole(part: Any) -> bool:
+    if isinstance(part, list):
+        return any(map(_refers_to_whole, part))
+    if not isinstance(part, dict):
+        return False
+    reference = part.get("$ref")
+    if isinstance(reference, str) and reference.rpartition("#")[2] in ("", reference):
+        return True
+    return any(_refers_to_whole(value) for key, value in part.items() if key not in DATA)
 
 
 def _value(key: str, value: Any) -> Any:

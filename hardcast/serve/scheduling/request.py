@@ -26,7 +26,8 @@ class GenerationRequest:
     answer has) and frequency_penalty (for each time that it has it) are. owner: between whom the
     chip is shared fairly. max_tokens: 0 runs the prompt alone. score_prompt: say the logprobs of
     the prompt's tokens first, with top_logprobs alternatives. continuation: the answer's text goes
-    on after the prompt's, so it keeps a space at its beginning.
+    on after the prompt's, so it keeps a space at its beginning. spoken: special tokens that leave
+    their text in the answer.
     """
 
     prompt_ids: tuple[int, ...]
@@ -41,6 +42,7 @@ class GenerationRequest:
     owner: str = ""
     score_prompt: bool = False
     continuation: bool = False
+    spoken: frozenset[int] = frozenset()
 
     def check(self, image: Image) -> None:
         """Raises HardcastError, one line, for what the image cannot do."""

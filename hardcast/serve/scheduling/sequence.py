@@ -38,7 +38,7 @@ class Sequence:
         self.first_token: float | None = None
         self.last_token = self.submitted
         self._tokenizer = tokenizer
-        self._text = tokenizer.stream(continuation=request.continuation)
+        self._text = tokenizer.stream(continuation=request.continuation, spoken=request.spoken)
         self._gate = StopGate(request.stop)
         self._end: Token | None = None
         # Of the prompt's tokens, as far as they are known: nothing comes before the first.

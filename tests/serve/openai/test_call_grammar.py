@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from hardcast.errors import HardcastError
 from hardcast.serve.openai.asked import constraint_of
-from hardcast.serve.openai.call_grammar import required_call, strict_calls
+from hardcast.serve.openai.call_grammar import required_call, schema_or_calls, strict_calls
 from hardcast.serve.openai.messages import Function
 from hardcast.serve.openai.requests import ChatRequest
+from hardcast.serve.openai.tools import special_tags
 from hardcast.serve.scheduling.constrain import Constraint, Grammars
 from hardcast.serve.scheduling.references import as_uris
 from hardcast.tokenizer import Tokenizer
@@ -283,6 +285,78 @@ def test_a_strict_call_that_is_a_whole_answer(
     assert takes(constraint, tokenizer, text) == right
 
 
+def with_tokens(tokenizer: Tokenizer, special: bool) -> Tokenizer:
+    """The same one, whose tags are tokens of their own, as in the models that have them."""
+    definition = json.loads(json.dumps(tokenizer.spec.definition))
+    vocabulary = definition["model"]["vocab"]
+    fillers = sorted(token for token in vocabulary if token.startswith("<filler_"))
+    for content, filler in zip(["<tool_call>", "</tool_call>", "<think>"], fillers, strict=False):
+        number = vocabulary[content] = vocabulary.pop(filler)
+        one = {**definition["added_tokens"][0], "id": number, "content": content}
+        definition["added_tokens"].append({**one, "special": special})
+    return Tokenizer(replace(tokenizer.spec, definition=definition))
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("parallel", [True, False])
+def test_tags_that_are_tokens(tokenizer: Tokenizer, special: bool, parallel: bool) -> None:
+    own = with_tokens(tokenizer, special)
+    assert len(own.encode("<tool_call></tool_call><think>")) == 3
+    good, bad = tagged("f", {"a": 1}), tagged("f", {"a": 2})
+    calls = strict_calls(Grammars(own, 1009), "tagged", [STRICT, LOOSE], parallel)
+    for text in ("words", good, f"<think>so\n{good}", f"a <think> b <|im_start|> {good}"):
+        assert takes(calls, own, text)
+    assert takes(calls, own, f"{good}\n{good} <think>") == parallel
+    for text in (bad, f"<think>{bad}", f"{good}{bad}", "<tool_call> of words"):
+        assert not takes(calls, own, text)
+    written = own.decode(own.encode(good))
+    assert (written == good) != special
+    spoken = own.stream(spoken=frozenset(special_tags(own).values()))
+    assert "".join(map(spoken.push, own.encode(good))) == good
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_bare_call_after_a_token_without_text(tokenizer: Tokenizer, special: bool) -> None:
+    own = with_tokens(tokenizer, special)
+    calls = strict_calls(Grammars(own, 1009), "bare", [STRICT, LOOSE], True)
+    good, bad = '{"name": "f", "parameters": {"a": 1}}', '{"name": "f", "parameters": {"a": 2}}'
+    for text in (
+        f"<|im_start|>{good}",
+        "<think>words {1}",
+        "a<|im_start|><think>",
+        " <|im_start|>",
+    ):
+        assert takes(calls, own, text)
+    assert not takes(calls, own, f"<|im_start|>{bad}")
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_an_answer_by_a_schema_or_a_call(tokenizer: Tokenizer, special: bool) -> None:
+    own = with_tokens(tokenizer, special)
+    schema = {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}
+    good = tagged("f", {"a": 1})
+    for parallel in (True, False):
+        grammar = schema_or_calls(Grammars(own, 1009), "tagged", [STRICT], parallel, schema)
+        for text in ('{"b": 2}', good, f"\n{good}"):
+            assert takes(grammar, own, text)
+        assert takes(grammar, own, f"{good}\n{good}") == parallel
+        for text in ('{"b": 3}', "words", tagged("f", {"a": 2}), f"words {good}"):
+            assert not takes(grammar, own, text)
+    with pytest.raises(HardcastError, match="tool_choice"):
+        schema_or_calls(Grammars(own, 1009), "bare", [STRICT], True, schema)
+
+
+def test_an_object_whose_type_is_forced_refers_to_what_was_written(
+    grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    properties = {"n": {"$ref": "#"}, "m": {"$ref": "#/properties/k"}, "k": {"const": 1}}
+    for kind in ({"type": ["object", "null"]}, {"anyOf": [{"type": "object"}, {"const": None}]}):
+        calls = calls_of(grammars, ("f", {**kind, "properties": properties}))
+        assert takes(calls, tokenizer, call("f", {"n": {"n": None, "m": 1}}))
+        assert not takes(calls, tokenizer, call("f", None))
+        assert not takes(calls, tokenizer, call("f", {"n": {"m": 2}}))
+
+
 @pytest.mark.parametrize("change, text, right", [
     ({}, tagged("f", {"a": 2}), False),
     ({}, "words", True),
@@ -292,6 +366,9 @@ def test_a_strict_call_that_is_a_whole_answer(
     ({"tool_choice": "required"}, call("f", {"a": 1}), True),
     ({"tool_choice": "required"}, "words", False),
     ({"response_format": {"type": "json_object"}}, "{}", True),
+    ({"response_format": {"type": "json_object"}}, tagged("f", {"a": 1}), True),
+    ({"response_format": {"type": "json_object"}, "tool_choice": "none"},
+     tagged("f", {"a": 1}), False),
     ({"response_format": {"type": "json_object"}}, "words", False),
 ])  # fmt: skip
 def test_which_grammar_an_answer_follows(
@@ -299,7 +376,7 @@ def test_which_grammar_an_answer_follows(
 ) -> None:
     tools = [{"type": "function", "function": STRICT.model_dump()}]
     asked = ChatRequest.model_validate({**chat(), "tools": tools, **change})
-    tool_user = SimpleNamespace(tool_template=TOOL_TEMPLATE)
+    tool_user = SimpleNamespace(tool_template=TOOL_TEMPLATE, special_ids=frozenset())
     service: Any = SimpleNamespace(grammars=grammars, tokenizer=tool_user)
     constraint = constraint_of(service, asked)
     if text is None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hardcast import flow
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.serve.access.usage import Usage
+from hardcast.serve.openai.calls import Call
 from hardcast.serve.openai.chat import Chat
 from hardcast.serve.openai.requests import ChatRequest
-from hardcast.serve.openai.tools import Call, CallGate, form_of, takes_tools
+from hardcast.serve.openai.tools import CallGate, form_of, takes_tools
 from hardcast.serve.scheduling.request import Finished, GenerationRequest, Token
 from tests import tiny
 from tests.serve.served import TOOL_TEMPLATE, Server, chat, server
@@ -67,6 +68,98 @@ def test_calls_do_not_depend_on_the_pieces(
 def test_what_is_no_call_is_all_said(text: str, cuts: list[int]) -> None:
     for form in ("tagged", "bare", None):
         assert read(form, text, cuts) == (text, [])
+
+
+@pytest.mark.parametrize("arguments", [
+    "{}",
+    '{ "a" :1 }',
+    '{"a": 1e999, "b": 0.1234567890123456789, "a": -0.0}',
+    '{"a": "\\ud800", "b": "\\u00e9"}',
+    '{"a": ' + "9" * 5000 + "}",
+    '{"a": "</tool_call>", "b": {"c": [null]}}',
+])  # fmt: skip
+@given(cuts=st.lists(st.integers(0, 200), max_size=3))
+def test_arguments_are_the_text_that_was_written(arguments: str, cuts: list[int]) -> None:
+    text = f'{{"name": "f", "arguments": {arguments}}}'
+    for form, answer in (("tagged", f"<tool_call>\n{text}\n</tool_call>"), ("bare", text)):
+        assert read(form, answer, cuts) == ("", [Call("f", arguments)])
+
+
+@pytest.mark.parametrize("call", [
+    '{"name": ["f"], "arguments": {}}',
+    '{"name": {"f": 1}, "arguments": {}}',
+    '{"name": null, "arguments": {}}',
+    '{"name": 5, "arguments": {}}',
+    '{"arguments": {}}',
+    '{"name": "f", "arguments": [1]}',
+    '{"name": "f", "arguments": null}',
+    '{"name": "f", "arguments": {"a": NaN}}',
+    '{"name": "f", "arguments": {"a": -Infinity}}',
+    '{"name": "f", "arguments": "{\\"a\\": \\"\\ud800\\"}"}',
+    '{"name": "f", "arguments": "words"}',
+    '{"name": "f", "arguments": ' + "[" * 100_000,
+    '["f"]',
+])  # fmt: skip
+def test_what_is_no_call_stays_text(call: str) -> None:
+    for form, answer in (("tagged", f"<tool_call>{call}</tool_call>"), ("bare", call)):
+        assert read(form, answer, []) == (answer, [])
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("f"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+OBJECTS = st.fixed_dictionaries({"name": VALUES}, optional={"arguments": VALUES}).map(json.dumps)
+
+
+@given(
+    parts=st.lists(st.one_of(OBJECTS, st.text(), st.sampled_from(["<tool_call>", "</tool_call>"]))),
+    form=st.sampled_from(["tagged", "bare"]),
+    cuts=st.lists(st.integers(0, 200), max_size=3),
+    forced=st.booleans(),
+)
+def test_any_answer_can_be_read_and_sent(
+    parts: list[str], form: str, cuts: list[int], forced: bool
+) -> None:
+    text = "".join(parts)
+    said, calls = read(form, text, cuts, forced)
+    assert said in (text, "") or calls
+    for call in calls:
+        call.arguments.encode()
+        assert not call.whole or isinstance(json.loads(call.arguments), dict)
+
+
+def test_what_stands_between_calls_is_said() -> None:
+    text = f"One: {TAGGED}\n{TAGGED} and two.{TAGGED}\n"
+    assert read("tagged", text, [9, 50]) == ("One:  and two.", [CALL, CALL, CALL])
+
+
+@pytest.mark.parametrize("text, said, arguments", [
+    ('{"name"', '{"name"', None),
+    ('{"name":"f"', "", ""),
+    ('{"name": "f", "argum', "", ""),
+    ('{"name": "f", "arguments": {"a": [1, "x', "", '{"a": [1, "x'),
+    ('{"name": "f", "arguments": {"a": 1}', "", '{"a": 1}'),
+    ('{"name": "f" ,"arguments" :{"a": 1} ', "", '{"a": 1}'),
+    ('{"name": "h", "arguments": {', '{"name": "h", "arguments": {', None),
+])  # fmt: skip
+def test_a_required_call_that_is_cut(text: str, said: str, arguments: str | None) -> None:
+    """OpenAI gives the beginning of its arguments; without a name there is no call."""
+    calls = [] if arguments is None else [Call("f", arguments, whole=False)]
+    assert read("tagged", text, [4], forced=True) == (said, calls)
+    assert read("bare", text, [4]) == (text, [])
+
+
+def test_a_cut_call_ends_for_what_cut_it(tools_server: Server) -> None:
+    tools = [named("f", parameters=pointed(7))]
+    for more, reason in (({"max_tokens": 25}, "length"), ({"stop": "who"}, "stop")):
+        body = chat(tools=tools, tool_choice="required", **{"max_tokens": 90, **more})
+        with tools_server.client() as client:
+            (choice,) = client.post("/v1/chat/completions", json=body).json()["choices"]
+            (call,) = choice["message"]["tool_calls"]
+            assert choice["finish_reason"] == reason and choice["message"]["content"] is None
+            assert "}" not in call["function"]["arguments"] and call["function"]["name"] == "f"
 
 
 def test_a_call_that_the_grammar_made() -> None:
@@ -125,10 +218,10 @@ def test_a_template_of_its_own_for_tools(tmp_path: Path) -> None:
 
 
 def test_only_the_first_call_is_kept_where_one_is_allowed() -> None:
-    for text in (f"{TAGGED}\n{TAGGED}", f"{TAGGED}<tool_call>cut", f"{TAGGED} and so on"):
+    for after, said in ((f"\n{TAGGED}", ""), ("<tool_call>cut", ""), (" and so on", " and so on")):
         gate = CallGate("tagged", ["f"], forced=False, most=1)
-        assert gate.push(text) == ""
-        assert gate.end() == ("", [CALL])
+        assert gate.push(TAGGED + after) == ""
+        assert gate.end() == (said, [CALL])
 
 
 def scripted(text: str, **more: Any) -> Chat:
@@ -218,8 +311,9 @@ def test_any_of_the_required_calls_may_come(tools_server: Server) -> None:
             )
             (choice,) = client.post("/v1/chat/completions", json=body).json()["choices"]
             (call,) = choice["message"]["tool_calls"]
-            found.add((call["function"]["name"], call["function"]["arguments"]))
-    assert found == {("f", '{"who": 7}'), ("g", '{"who": 8}')}
+            function = call["function"]
+            found.add((function["name"], json.loads(function["arguments"])["who"]))
+    assert found == {("f", 7), ("g", 8)}
 
 
 @pytest.mark.parametrize("more, words", [
