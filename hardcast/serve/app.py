@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hardcast.serve import pages
-from hardcast.serve.errors import ApiError
+from hardcast.serve.errors import ApiError, internal_error
 from hardcast.serve.openai import endpoints, openapi
 from hardcast.serve.openai.chat import create_chat_completion
 from hardcast.serve.openai.completions import create_completion
@@ -35,7 +35,11 @@ def make_app(service: Service) -> Starlette:
     """The application of one process, without its Gate."""
     app = Starlette(
         routes=[*ROUTES, *pages.routes()],
-        exception_handlers={HTTPException: _http_error, ApiError: _api_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            ApiError: _api_error,
+            Exception: _internal_error,
+        },
     )
     app.state.service = service
     return app
@@ -44,6 +48,11 @@ def make_app(service: Service) -> Starlette:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    """A mistake of ours, which goes on to the gate's log."""
+    return internal_error(request.scope["call"].id).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

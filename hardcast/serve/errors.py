@@ -79,6 +79,12 @@ def unavailable(message: str, seconds: float) -> ApiError:
     return ApiError(503, message, "service_unavailable", headers=headers)
 
 
+def internal_error(call_id: str) -> ApiError:
+    """500: a mistake of ours. call_id: under which the log has more."""
+    message = f"internal error; the server's log has more under {call_id}"
+    return ApiError(500, message, "internal_error")
+
+
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that says when to come back: whole seconds, 1 or more."""
     return {"Retry-After": str(max(math.ceil(seconds), 1))}

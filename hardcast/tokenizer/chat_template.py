@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.meta
 
 from hardcast.errors import HardcastError
 from hardcast.tokenizer.sandbox import VALUE_LIMIT, BoundedEnvironment, TemplateRefused, metered
@@ -28,7 +29,7 @@ class _Raised(TemplateRefused):
     """By the template itself."""
 
 
-def render_chat(source: str, **variables: Any) -> str:
+def render_chat(source: str, /, **variables: Any) -> str:
     """Renders a chat template.
 
     source: the template. variables: messages, add_generation_prompt, bos_token, eos_token, ...
@@ -60,9 +61,27 @@ def render_chat(source: str, **variables: Any) -> str:
 
 
 @lru_cache(maxsize=8)
+def variables_of(source: str) -> frozenset[str]:
+    """The variables that a chat template reads, the helpers that it is given not among them.
+
+    Raises HardcastError for a syntax error.
+    """
+    environment = _environment()
+    try:
+        found = jinja2.meta.find_undeclared_variables(environment.parse(source))
+    except Exception as error:  # as in render_chat
+        raise HardcastError(f"chat template: {' '.join(str(error).split())[:200]}") from None
+    return frozenset(found - set(environment.globals))
+
+
+@lru_cache(maxsize=8)
 def _compile(source: str) -> jinja2.Template:
+    return _environment().from_string(source)
+
+
+def _environment() -> BoundedEnvironment:
     functions = {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
-    return BoundedEnvironment({"tojson": _tojson}, functions).from_string(source)
+    return BoundedEnvironment({"tojson": _tojson}, functions)
 
 
 def _raise_exception(message: Any) -> NoReturn:

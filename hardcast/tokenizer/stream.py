@@ -22,6 +22,11 @@ class TokenStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._strip = strip
 
+    @property
+    def held(self) -> bytes:
+        """The bytes of a letter that is not whole yet."""
+        return self._decoder.getstate()[0]
+
     def push(self, token: int) -> str:
         """Text that is certain now: often a word, sometimes nothing."""
         data = self._bytes_of(token)

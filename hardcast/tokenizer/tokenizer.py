@@ -107,7 +107,7 @@ class Tokenizer:
         return self._decoding.bytes_of(self._text(token), token in self._added)
 
     def chat_prompt(
-        self, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **extra: Any
+        self, messages: list[dict[str, Any]], /, add_generation_prompt: bool = True, **extra: Any
     ) -> str:
         """The prompt of a conversation, by the model's own chat template.
 

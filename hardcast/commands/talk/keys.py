@@ -64,8 +64,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise HardcastError(f"keys {args.action} takes nothing more; found {args.subject!r:.60}")
     if wanted in ("NAME", "ID") and not args.subject:
         raise HardcastError(f"keys {args.action} {wanted}: the {wanted.lower()} is missing")
-    from hardcast.serve.access.keys import KeyStore
+    from hardcast.serve.access.keys import KeyStore, check_email
 
+    check_email(args.email)
     actions: dict[str, Callable[[KeyStore, argparse.Namespace, Console], dict[str, Any]]] = {
         "create": create,
         "list": list_keys,

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE TABLE IF NOT EXISTS buckets (
   key_id TEXT PRIMARY KEY, requests REAL, requests_at REAL, tokens REAL, tokens_at REAL);
 """
+EMAIL, LONGEST_EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$", 254
 BUSY_MS = 2000  # to wait for another process's write
 MOST_PENDING = 1000  # requests for access that may wait; more are refused
 SHAPE = re.compile(r"hc-([a-z0-9]{8})-([A-Za-z0-9_-]{43})")
@@ -85,6 +86,14 @@ class Asked:
     created: float
     state: str
     key_id: str | None
+
+
+def check_email(email: str) -> None:
+    """Raises HardcastError for what is no e-mail address; nothing at all may stand for none."""
+    if email and (len(email) > LONGEST_EMAIL or not re.fullmatch(EMAIL, email)):
+        raise HardcastError(
+            f"--email: expected an address such as ada@example.org, found {email!r:.100}"
+        )
 
 
 class KeyStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from hardcast.serve.errors import ApiError, bad_request, too_large
@@ -50,7 +51,7 @@ def parse(body: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False, include_context=False)) from None
+        raise _refusal(error.errors(include_url=False, include_context=False), body) from None
 
 
 def _stated_length(request: Request) -> int:
@@ -58,15 +59,19 @@ def _stated_length(request: Request) -> int:
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
-def _refusal(found: list[Any]) -> ApiError:
+def _refusal(found: list[Any], body: bytes) -> ApiError:
     # Of a union every member complains; the one that came furthest into the value says most.
     worst = max(found, key=_weight)
-    where = _field(worst["loc"])
     if worst["type"] == "json_invalid":
         return bad_request(f"the body is not valid JSON: {worst['msg'][:SHOWN]}")
+    where = _field(worst["loc"], from_json(body))
+    if worst["type"] == "missing":
+        where += f".{worst['loc'][-1]}" if where else worst["loc"][-1]
     if worst["type"] == "extra_forbidden":
         return bad_request(f"unrecognized request argument: {where}", where, "unknown_parameter")
     reason = worst["msg"].removeprefix("Value error, ")
+    if worst["type"] in ("model_type", "dict_type"):  # these name classes of ours
+        reason = "Input should be an object"
     code = "missing_required_parameter" if worst["type"] == "missing" else "invalid_value"
     value = "" if worst["type"] == "missing" or not where else f"; found {_shown(worst['input'])}"
     return bad_request(f"{where}: {reason}{value}" if where else reason, where or None, code)
@@ -80,14 +85,17 @@ def _weight(error: Any) -> tuple[bool, int, bool]:
     )
 
 
-def _field(location: tuple[Any, ...]) -> str:
-    """messages[0].content out of pydantic's path, without the names of a union's members."""
+def _field(location: tuple[Any, ...], value: Any) -> str:
+    """messages[0].content out of pydantic's path, in which members of a union have names too.
+
+    value: the whole body. What it has at no such place is the name of a member.
+    """
     text = ""
     for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part.isidentifier() and part not in ("str", "int", "float", "bool"):
-            text += f".{part}" if text else part
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):
+            text, value = f"{text}[{part}]", value[part]
+        elif isinstance(value, dict) and part in value:
+            text, value = f"{text}.{part}" if text else str(part), value[part]
     return text
 
 

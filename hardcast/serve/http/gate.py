@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hardcast.serve.access.accounts import Accounts
-from hardcast.serve.errors import ApiError
+from hardcast.serve.errors import ApiError, internal_error
 from hardcast.serve.http.access_log import AccessLog
 from hardcast.serve.http.body import ClientGone
 from hardcast.serve.http.call import Call
@@ -66,10 +66,12 @@ class Gate:
         address = self._proxies.client(peer, forwarded)
         call = Call(f"req_{secrets.token_hex(12)}", address, address, self._accounts)
         scope["call"] = call
-        status = 0
+        status, ended = 0, False
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
+            if message["type"] == "http.response.body":
+                ended = not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [
@@ -87,10 +89,10 @@ class Gate:
                 await Response(status_code=GONE)(scope, receive, send)
             except Exception:
                 log.exception("%s: %s %s failed", call.id, scope["method"], scope["path"])
-                if status:
+                if status and not ended:
                     raise  # half a reply is out already: the connection has to break
-                message = f"internal error; the server's log has more under {call.id}"
-                await ApiError(500, message, "internal_error").response()(scope, receive, sending)
+                if not status:
+                    await internal_error(call.id).response()(scope, receive, sending)
         finally:
             path = scope["path"] if scope["path"] in KNOWN else "other"
             self._metrics.requests.labels(path, str(status or GONE)).inc()

@@ -17,7 +17,7 @@ class Proxies:
     """
 
     def __init__(self, networks: Sequence[str] = ()) -> None:
-        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._networks = [_network(network) for network in networks]
 
     def client(self, peer: str, forwarded: Sequence[str]) -> str:
         """The address of whoever asks. peer: at the other end of the connection.
@@ -39,6 +39,15 @@ class Proxies:
     def _trusted(self, hop: str) -> bool:
         address = parse(hop) if self._networks else None
         return address is not None and any(address in network for network in self._networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network; of IPv4 within IPv6 the IPv4, as addresses are compared."""
+    found = ipaddress.ip_network(text)
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is None or found.prefixlen < 96:
+        return found
+    return ipaddress.IPv4Network((mapped, found.prefixlen - 96))
 
 
 def parse(text: str) -> Address | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from hardcast.serve.errors import internal_error
 from hardcast.serve.http.answers import Answers
 from hardcast.serve.http.body import ClientGone
 
+log = logging.getLogger("hardcast.serve")
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
 
@@ -65,7 +68,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends all events, or stops where the client went away."""
-        sending = asyncio.ensure_future(self._send(send))
+        sending = asyncio.ensure_future(self._send(scope, send))
         gone = asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,11 +82,21 @@ class EventStream(Response):
                     await one
             await self._events.aclose()
 
-    async def _send(self, send: Send) -> None:
+    async def _parts(self, call_id: str) -> AsyncGenerator[bytes, None]:
+        """The events; a mistake of ours is one of its own, and the last."""
+        try:
+            async for part in self._events:
+                yield part
+        except Exception:
+            log.exception("%s: a stream failed", call_id)
+            yield event_bytes(internal_error(call_id).body())
+            yield DONE
+
+    async def _send(self, scope: Scope, send: Send) -> None:
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        async for part in self._events:
+        async for part in self._parts(scope["call"].id):
             await send({"type": "http.response.body", "body": part, "more_body": True})
             # A backlog must neither hold up the others nor be sent on to somebody who has gone.
             await asyncio.sleep(0)

@@ -23,6 +23,9 @@ from hardcast.serve.openai.service import Service
 from hardcast.serve.openai.thinking import thinking_variables
 from hardcast.serve.openai.tools import MOST_CALLS, CallGate, form_of, takes_tools
 from hardcast.serve.scheduling.request import Finished, GenerationRequest, Token
+from hardcast.tokenizer.chat_template import variables_of
+
+OURS = ("messages", "tools", "bos_token", "eos_token")  # variables that no client sets
 
 
 async def create_chat_completion(request: Request) -> Response:
@@ -32,7 +35,7 @@ async def create_chat_completion(request: Request) -> Response:
     asked = await body.read(request, ChatRequest)
     service.check_model(asked.model)
     check_tools(service, asked)
-    variables = template_variables(service, asked)
+    variables = await service.aside(template_variables, service, asked)
     ids = await service.aside(service.chat_ids, asked.messages, variables)
     constraint = await service.aside(constraint_of, service, asked)
     requests = await service.aside(
@@ -87,10 +90,17 @@ def template_variables(service: Service, asked: ChatRequest) -> dict[str, Any]:
     tools, tokenizer = asked.tools and asked.tool_choice != "none", service.tokenizer
     template = tokenizer.tool_template if tools else tokenizer.spec.chat_template
     extra = thinking_variables(asked.reasoning_effort, template)
-    extra |= asked.chat_template_kwargs or {}
-    for name in ("messages", "tools", "bos_token", "eos_token"):
-        if name in extra:
+    given = asked.chat_template_kwargs or {}
+    known = variables_of(template) if given and template else frozenset()
+    for name in given:
+        if name in OURS:
             raise bad_request(f"chat_template_kwargs: {name} cannot be set", "chat_template_kwargs")
+        if name not in known:
+            raise bad_request(
+                f"chat_template_kwargs: this model's chat template reads no {name!r:.100}",
+                "chat_template_kwargs",
+            )
+    extra |= given
     if tools:
         extra["tools"] = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()]
     return extra

@@ -66,7 +66,8 @@ class Completion:
         self._service, self._asked, self._answers = service, asked, answers
         self._seed = None if requests[0].settings.greedy else requests[0].settings.seed
         tokenizer, echo = service.tokenizer, bool(asked.echo)
-        self._echo = [tokenizer.decode(list(r.prompt_ids)) if echo else "" for r in requests]
+        self._prompts = [prompt for prompt in asked.prompts() for _ in range(asked.n or 1)]
+        self._echo = [self._said(prompt) if echo else "" for prompt in self._prompts]
         self._wanted = asked.logprobs is not None
         self._logprobs = [TextLogprobs(tokenizer, len(text), echo) for text in self._echo]
         self._head = {
@@ -129,14 +130,33 @@ class Completion:
     def _part(self, index: int, event: Event) -> dict[str, Any]:
         """What an event adds to a choice."""
         if isinstance(event, Prompt):
-            logprobs = TextLogprobs(self._service.tokenizer).part(event.tokens)
-            return _choice(index, self._echo[index], logprobs, None)
+            return _choice(index, self._echo[index], self._of_prompt(index, event), None)
         if isinstance(event, Finished):
             said, reason = event.end, event.reason
         else:
             said, reason = event, None
         entries = self._logprobs[index].part([said] if said else []) if self._wanted else None
         return _choice(index, event.text, entries, reason)
+
+    def _said(self, prompt: str | list[int]) -> str:
+        """A prompt as text, special tokens of it too: a text as it was given."""
+        if isinstance(prompt, str):
+            return prompt
+        return self._service.tokenizer.decode(prompt, skip_special=False)
+
+    def _of_prompt(self, index: int, event: Prompt) -> dict[str, Any]:
+        """The logprobs of a prompt. What the tokenizer put around a text is no part of it."""
+        tokenizer, prompt, tokens = self._service.tokenizer, self._prompts[index], event.tokens
+        before, after = 0, len(tokens)
+        if isinstance(prompt, str):
+            own = tokenizer.encode(prompt, add_bos=False)
+            before = tokens[0].token_id == tokenizer.bos_id and own[:1] != [tokenizer.bos_id]
+            after = before + len(own)
+        said = TextLogprobs(tokenizer, spoken=True)
+        added = TextLogprobs(tokenizer)
+        parts = [added.part(tokens[:before]), said.part(tokens[before:after])]
+        parts.append(TextLogprobs(tokenizer, said.offset).part(tokens[after:]))
+        return {name: [one for part in parts for one in part[name]] for name in parts[0]}
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         usage = {"usage": None} if self._asked.include_usage else {}

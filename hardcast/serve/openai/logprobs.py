@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -29,12 +30,19 @@ def _entry(token_id: int, logprob: float | None, tokenizer: Tokenizer) -> dict[s
 class TextLogprobs:
     """`logprobs` of one text of /v1/completions, part by part in its order.
 
-    offset: letters of the text before it. continuation: as the text itself was decoded.
+    offset: letters of the text before it. continuation, spoken: as the text itself was decoded;
+    spoken: with the text of special tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, offset: int = 0, continuation: bool = False) -> None:
-        self._tokenizer, self._offset = tokenizer, offset
-        self._stream = tokenizer.stream(continuation=continuation)
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        offset: int = 0,
+        continuation: bool = False,
+        spoken: bool = False,
+    ) -> None:
+        self._tokenizer, self.offset, self._spoken = tokenizer, offset, spoken
+        self._stream = tokenizer.stream(not spoken, continuation)
 
     def part(self, tokens: Sequence[Token]) -> dict[str, Any]:
         """The entries of its next tokens; null for a token that nothing comes before.
@@ -56,9 +64,20 @@ class TextLogprobs:
             found["tokens"].append(name)
             found["token_logprobs"].append(None if top is None else top[name])
             found["top_logprobs"].append(top)
-            found["text_offset"].append(self._offset)
-            self._offset += len(self._stream.push(token.token_id))
+            broken = self._breaks(token.token_id)
+            found["text_offset"].append(self.offset + broken)
+            self.offset += len(self._stream.push(token.token_id))
         return found
+
+    def _breaks(self, token_id: int) -> bool:
+        """Whether a letter that has begun ends as U+FFFD before this token."""
+        held = self._stream.held
+        more = self._tokenizer.token_bytes(token_id, not self._spoken)
+        if not held or not more:
+            return False
+        text, real = held + more, "\N{REPLACEMENT CHARACTER}"
+        found = codecs.getincrementaldecoder("utf-8")("replace").decode(text)
+        return found[:1] == real and not text.startswith(real.encode())
 
     def _dictionary(self, name: str, token: Token) -> dict[str, float]:
         """Every alternative under a name of its own; the token's is `name`."""

@@ -45,6 +45,18 @@ class Message(Strict):
     audio: Annotated[Any, Only("this chip reads text, no sound")] = None
     function_call: Annotated[Any, Only("the old form of a call: use tool_calls")] = None
 
+    @field_validator("content", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        for part in value if isinstance(value, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind not in ("text", "refusal"):
+                raise ValueError(
+                    f"this chip reads text, no images, sound or files: parts of type text, not "
+                    f"{kind!r:.100}"
+                )
+        return value
+
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.content is None and self.role != "assistant":

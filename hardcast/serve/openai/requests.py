@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from hardcast.serve.access.keys import EMAIL, LONGEST_EMAIL
 from hardcast.serve.openai.fields import (
     BOOKS,
     MOST_CHOICES,
@@ -180,5 +181,5 @@ class AccessRequest(Strict):
     """POST /access/requests: asks for a key."""
 
     name: Annotated[StrictStr, Field(min_length=1, max_length=200)]
-    email: Annotated[StrictStr, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+    email: Annotated[StrictStr, Field(max_length=LONGEST_EMAIL, pattern=EMAIL)]
     purpose: Annotated[StrictStr, Field(min_length=1, max_length=2000)]

@@ -73,6 +73,16 @@ def test_access_is_asked_for_and_decided_once(store: KeyStore) -> None:
             decide(first)
 
 
+@pytest.mark.parametrize("email", ["nope", "a@b", "a b@c.de", "a@b.c\n", "a" * 250 + "@b.de"])
+def test_an_email_that_is_none(
+    email: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keys"
+    argv = ["keys", "create", "Ada", "--email", email, "--keys-file", str(path)]
+    assert cli.main(argv) == 2
+    assert "--email" in capsys.readouterr().err and not path.exists()
+
+
 def test_the_queue_of_requests_is_bounded(store: KeyStore) -> None:
     for _ in range(MOST_PENDING):
         store.request_access("A", "a@example.org", "x")

@@ -60,6 +60,18 @@ def test_what_is_no_address_is_not_passed_over(hops: list[str], client: str) -> 
     assert Proxies(OURS).client("10.0.0.1", hops) == client
 
 
+@pytest.mark.parametrize("proxy, peer, believed", [
+    ("::ffff:127.0.0.1", "127.0.0.1", True),
+    ("::ffff:127.0.0.1", "::ffff:127.0.0.1", True),
+    ("::ffff:10.0.0.0/104", "10.1.2.3", True),
+    ("::ffff:10.0.0.0/104", "11.1.2.3", False),
+    ("10.0.0.0/8", "::ffff:10.1.2.3", True),
+    ("::1", "::1", True),
+])  # fmt: skip
+def test_ipv4_within_ipv6_is_ipv4(proxy: str, peer: str, believed: bool) -> None:
+    assert Proxies([proxy]).client(peer, ["1.2.3.4"]) == ("1.2.3.4" if believed else peer)
+
+
 def test_a_peer_without_an_address_stays_as_it_is() -> None:
     assert Proxies(OURS).client("", ["203.0.113.5"]) == ""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from hardcast.serve.openai import replies
 from hardcast.serve.openai.fields import BOOKS, Only
 from hardcast.serve.openai.requests import ChatRequest, CompletionRequest
+from hardcast.tokenizer.chat_template import render_chat, variables_of
 from tests.serve.served import Server, chat
 
 PATHS = {ChatRequest: "/v1/chat/completions", CompletionRequest: "/v1/completions"}
@@ -175,3 +176,61 @@ def test_what_a_message_cannot_say_is_refused(message: dict[str, Any], tiny_serv
         response = client.post(PATHS[ChatRequest], json={"messages": [message]})
         assert response.status_code == 400
         assert "messages[0]" in replies.Error.model_validate(response.json()).error.message
+
+
+@pytest.mark.parametrize("change, param, words", [
+    ({"tool_choice": {"type": "function"}}, "tool_choice.function", "required"),
+    ({"tool_choice": {"type": "custom", "custom": {}}}, None, ""),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+     "messages[0].content", "'image_url'"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+     "messages[0].content", "no images, sound or files"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+     "messages[0].content[0].text", "required"),
+    ({"messages": [5]}, "messages[0]", "an object"),
+    ({"response_format": 5}, "response_format", "an object"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {
+        "properties": {"a": {"$ref": "#/$defs/N"}}}}}]}, None, "points nowhere"),
+])  # fmt: skip
+def test_no_class_of_ours_is_named(
+    change: dict[str, Any], param: str | None, words: str, tools_server: Server
+) -> None:
+    with tools_server.client() as client:
+        tool = {"type": "function", "function": {"name": "f"}}
+        body = {"messages": [{"role": "user", "content": "x"}], "tools": [tool], **change}
+        response = client.post("/v1/chat/completions", json=body)
+    error = response.json()["error"]
+    assert response.status_code == 400 and words in error["message"]
+    assert param is None or error["param"] == param
+    for name in (
+        "NamedTool",
+        "AllowedTools",
+        "TextPart",
+        "RefusalPart",
+        "Format",
+        "Message",
+        "dict",
+    ):
+        assert name not in error["message"] + str(error["param"])
+
+
+@pytest.mark.parametrize("name", [
+    "self", "source", "template", "messages", "tools", "bos_token", "namespace", "loop",
+    "raise_exception", "strftime_now", "m", "", "chat_template", "documents", "enable_thinking",
+])  # fmt: skip
+def test_a_template_variable_acts_or_is_refused(name: str, tools_server: Server) -> None:
+    with tools_server.client() as client:
+        body = chat(chat_template_kwargs={name: 1})
+        error = client.post("/v1/chat/completions", json=body).json()["error"]
+    assert error["param"] == "chat_template_kwargs" and repr(name)[1:-1] in error["message"]
+
+
+def test_which_variables_a_template_reads() -> None:
+    source = (
+        "{%- if not style is defined %}{% set style = 'a' %}{% endif %}{% set n = namespace(x=1) %}"
+        "{% for message in messages %}{{ loop.index }}{{ source }}{{ self }}{% endfor %}"
+        "{{ raise_exception('x') if strict else strftime_now('%Y') }}{{ style }}"
+    )
+    assert variables_of(source) - {"self"} == {"style", "messages", "source", "strict"}
+    text = "{{ source }}{{ messages[0] }}"
+    assert render_chat(text, source="a", messages=["b"]) == "ab"

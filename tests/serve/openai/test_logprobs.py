@@ -100,6 +100,36 @@ def test_offsets_are_those_of_letters() -> None:
 # Through the server
 
 
+@given(ids=st.lists(IDS, max_size=8))
+def test_a_whole_token_stands_at_its_offset(ids: list[int]) -> None:
+    """Also where it ends a letter that was never whole."""
+    text = "".join(stream_of(ids)) + TokenStream(TOKENIZER.token_bytes, 0).flush()
+    part = TextLogprobs(TOKENIZER).part([Token("", i, None, None, 0.0) for i in ids])
+    for token, offset in zip(ids, part["text_offset"], strict=True):
+        try:
+            own = PIECES[token].decode()
+        except UnicodeDecodeError:
+            continue
+        assert text[offset : offset + len(own)] == own
+
+
+@pytest.mark.parametrize("prompt", ["a<|im_end|>b", "<|im_start|>a", "é<|endoftext|>", "plain"])
+def test_an_echoed_prompt_is_what_was_sent(
+    prompt: str, tiny_server: Server, tokenizer: Tokenizer
+) -> None:
+    ids = tokenizer.encode(prompt, add_bos=False)
+    for given_ in (prompt, ids):
+        for more in ({"max_tokens": 0, "logprobs": 1}, {"max_tokens": 3, "logprobs": 0}, {}):
+            (choice,) = asked(tiny_server, prompt=given_, echo=True, **more)
+            assert choice["text"].startswith(prompt)
+            if more:
+                said = choice["logprobs"]
+                for name, offset in [*zip(said["tokens"], said["text_offset"], strict=True)][
+                    : len(ids)
+                ]:
+                    assert name.startswith("bytes:") or choice["text"].startswith(name, offset)
+
+
 def asked(server: Server, **more: Any) -> list[dict[str, Any]]:
     with server.client() as client:
         response = client.post(TEXT, json={"temperature": 0, **more})
