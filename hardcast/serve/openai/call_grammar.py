@@ -16,6 +16,10 @@ from hardcast.serve.openai.tools import END_TAG, TAG, special_tags
 from hardcast.serve.scheduling.constrain import Constraint, Grammars
 
 SPACES = {"x-guidance": {"whitespace_flexible": True, "whitespace_pattern": " ?"}}
+# Of a call that must come the arguments, in the one style that templates show calls in.
+ONE_STYLE = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+}
 CALL = r'/\{{ ?"name" ?: ?"{name}" ?, ?"{arguments}" ?: ?/ schema{i} / ?\}}/'
 GAP = r"/[ \n]{0,4}/"
 # Text up to a call and text after the last, where calls stand within tags. A special token leaves
@@ -146,5 +150,6 @@ def _grammar(
     schemas: list[tuple[str, dict[str, Any]]] = []
     for one in functions:
         schema = one.schema_ if strict or one.strict else {"type": "object"}
-        schemas.append((f"the parameters of {one.name}", {**schema, **SPACES}))
+        spaces = ONE_STYLE if strict else SPACES
+        schemas.append((f"the parameters of {one.name}", {**schema, **spaces}))
     return grammars.lark(f"{text}call: {' | '.join(calls)}", [*schemas, *more])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -57,11 +57,11 @@ def read_call(text: str, names: Container[str]) -> Call | None:
     return Call(name, arguments.strip())
 
 
-def cut_call(text: str, names: Container[str]) -> Call | None:
-    """The beginning of a call that a grammar was about to make, once it has its name."""
+def cut_call(text: str, names: Collection[str]) -> Call | None:
+    """The beginning of a call that a grammar was making, once its name is certain."""
     found = CUT.match(text)
     if found is None or found[1] not in names:
-        return None
+        return Call(next(iter(names)), "", whole=False) if len(names) == 1 else None
     arguments = found[2] or ""
     end = value_end(arguments, 0)
     return Call(found[1], arguments if end is None else arguments[:end], whole=False)
