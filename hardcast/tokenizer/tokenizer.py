@@ -19,12 +19,8 @@ class Tokenizer:
 
     bos_id: the token that begins a text, or None. eos_ids: every token that ends an answer.
     vocab_size: one more than the largest id that has a text. has_chat_template: chat_prompt will
-    work. tool_template: the one that a conversation with tools is written by, or None.
-
-
-    vocab_size: one more than the largest token id. has_chat_template: chat_prompt will work.
-    tool_template: the one that a conversation with tools is written by, or None. special_ids: of
-    the tokens that leave no text.
+    work. tool_template: the one that a conversation with tools is written by, or None. special_ids:
+    of the tokens that leave no text.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:

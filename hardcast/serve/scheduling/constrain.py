@@ -125,10 +125,6 @@ class Grammars:
         # Not from the definition: the library would take every added token in angle brackets for
         # one without a text, `<tool_call>` and `<think>` of most models among them.
         return llguidance.LLTokenizer(
-            json.dumps(_with_end_texts(tokenizer), ensure_ascii=False),
-            n_vocab=max(self.vocab_size, tokenizer.vocab_size),
-
-
             llguidance.TokenizerWrapper(_Tokens(tokenizer, self.vocab_size)),
             eos_token=list(tokenizer.eos_ids),
         )
@@ -194,27 +190,6 @@ class Matcher:
         """What the library says, without its own state."""
         said = _line(self._matcher.get_error()).partition(" <state>")[0]
         return NO_WAY_ON if said.startswith("NoExtension") else said
-
-
-def _with_end_texts(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The tokenizer's definition with a text for each end token: the library wants one.
-
-    It counts the tokens to know the largest id, so the ones before it without a text get one too.
-    """
-    definition, last = tokenizer.spec.definition, max(tokenizer.eos_ids)
-    if last < tokenizer.vocab_size:
-        return definition
-    model, added = definition["model"], definition.get("added_tokens") or []
-    taken = {*model["vocab"].values(), *(token["id"] for token in added)}
-    # Special, for no answer may hold them; in the vocabulary, or they would be numbered anew.
-    more = {f"<|row {i}|>": i for i in range(last + 1) if i not in taken}
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    rows = [{"id": i, "content": text, "special": True, **flags} for text, i in more.items()]
-    return {
-        **definition,
-        "added_tokens": [*added, *rows],
-        "model": {**model, "vocab": model["vocab"] | more},
-    }
 
 
 def _json(kind: str, schema: dict[str, Any]) -> str:
