@@ -114,9 +114,18 @@ def _record(line: bytes, rom: Path, position: int) -> dict[str, Any] | None:
         for entry in record["tensors"].values():
             if entry["offset"] != position + -position % ALIGNMENT:
                 return None
+            if _filled(rom, position, entry["offset"]):  # no hash speaks of what lies between
+                return None
             if sha256_of(read_tensor(rom, entry, mapped=True)) != entry["sha256"]:
                 return None
             position = entry["offset"] + size_bytes(entry)
     except (OSError, ValueError):  # no JSON, or the ROM is shorter than the entry says
         return None
     return record
+
+
+def _filled(rom: Path, start: int, end: int) -> bool:
+    """Whether any byte from `start` to `end` is not zero. Raises OSError."""
+    with rom.open("rb") as file:
+        file.seek(start)
+        return any(file.read(end - start))

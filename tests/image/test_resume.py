@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -156,11 +157,22 @@ def test_a_truncated_rom_loses_only_what_it_held(
     assert content(tmp_path) == whole and leftovers(tmp_path) == ["i"]
 
 
-def test_a_rom_that_was_altered_or_grew_is_cut(tmp_path: Path, whole: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("between", [False, True])
+def test_a_rom_that_was_altered_or_grew_is_cut(
+    tmp_path: Path, whole: dict[str, bytes], between: bool
+) -> None:
+    """In a tensor, or between two, where zeros align them."""
     interrupt(tmp_path, len(PARTS) - 1)
     rom = tmp_path / PARTIAL / ROM
     spoilt = bytearray(rom.read_bytes())
-    spoilt[max(at for at in range(len(spoilt) // 2) if spoilt[at])] ^= 1  # no byte between tensors
+    middle = len(spoilt) // 2
+    manifest = json.loads(whole[MANIFEST])["chip"]["tensors"]
+    if between:
+        at = max(entry["offset"] for entry in manifest.values() if entry["offset"] < middle) - 1
+        assert spoilt[at] == 0
+    else:
+        at = max(at for at in range(middle) if spoilt[at])
+    spoilt[at] ^= 1
     rom.write_bytes(spoilt + b"half a matrix")
     made = build(tmp_path)
     assert 0 < len(made) < len(NAMES) and made == NAMES[-len(made) :]
