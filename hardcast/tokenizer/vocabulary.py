@@ -91,7 +91,8 @@ def _refuse_duplicates(where: str, tokens: list[str]) -> None:
     for index, token in enumerate(tokens):
         if token in seen:
             raise HardcastError(
-                f"{where}: token {index}, {token!r:.60}, is in the vocabulary twice"
+                f"{where}: token {index}, {token!r:.60}, is in the vocabulary twice; "
+                f"every token needs a text of its own: fetch or convert the model again"
             )
         seen.add(token)
 
