@@ -127,7 +127,7 @@ def test_a_full_or_forbidden_disk_is_one_line(
 
     monkeypatch.setattr(tempfile, "mkstemp", forbidden)
     said = failed(["report", MODEL, "-o", str(tmp_path / "a.html")], capsys)
-    assert "a.html: Permission denied; name a folder that you may write to" in said
+    assert "a.html: Permission denied; mend its permissions, or name a path that" in said
 
 
 def test_a_measurement_of_another_image_is_refused(
