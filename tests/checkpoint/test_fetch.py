@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -15,16 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from hardcast import cli
 from hardcast.cache import cache_folder
 from hardcast.checkpoint import open_checkpoint, packaged, packaged_models
 from hardcast.checkpoint.fetch import cached, fetch, locate
 from hardcast.checkpoint.hub import is_hub_id
 from hardcast.checkpoint.packaged import PackagedModel, Part
+from hardcast.console import Console
 from hardcast.errors import HardcastError
 from tests import real_model, tiny
 
 # The package re-exports the function under the same name as the module.
 fetch_module = importlib.import_module("hardcast.checkpoint.fetch")
+verb = importlib.import_module("hardcast.commands.model.fetch")
 
 
 METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.0\n"
@@ -97,6 +101,44 @@ def test_damaged_cache_is_fetched_again(shelf: PackagedModel) -> None:
     path.write_bytes(data)
     assert fetch("tiny-model") == (path, digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def test_terms_are_accepted_before_anything_is_downloaded(
+    shelf: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = dataclasses.replace(shelf, license="Some Terms", terms="https://example.org/terms")
+    stock(monkeypatch, bound)
+    monkeypatch.setattr(verb, "packaged_models", lambda: {bound.name: bound})
+    wanted = "read https://example.org/terms, and if you accept them: hardcast fetch tiny-model"
+    for attempt in (fetch, locate, open_checkpoint):
+        with pytest.raises(HardcastError, match=wanted):
+            attempt("tiny-model")
+    assert files(tmp_path / "cache") == []
+    assert cli.main(["fetch", "tiny-model"]) == 2
+    assert cli.main(["fetch", "tiny-model", "--accept-terms"]) == 0
+    # What is in the cache was accepted: every verb takes it.
+    assert open_checkpoint("tiny-model").config.num_hidden_layers == 1
+    assert cli.main(["fetch", "tiny-model"]) == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("\n", 2), ("", 2)])
+def test_a_person_is_asked(
+    shelf: PackagedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    code: int,
+) -> None:
+    bound = dataclasses.replace(shelf, license="Some Terms", terms="https://example.org/terms")
+    stock(monkeypatch, bound)
+    monkeypatch.setattr(verb, "packaged_models", lambda: {bound.name: bound})
+    monkeypatch.setattr(Console, "is_terminal", True)
+    keyboard = io.StringIO(answer)
+    keyboard.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdin", keyboard)
+    assert cli.main(["fetch", "tiny-model"]) == code
+    assert "Some Terms: https://example.org/terms" in capsys.readouterr().out
+    assert (cached("tiny-model") is not None) == (code == 0)
 
 
 def test_wrong_hash_keeps_nothing(
@@ -256,7 +298,8 @@ def test_hub_extra_not_installed() -> None:
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_table(name: str) -> None:
     model = packaged_models()[name]
-    assert model.name == name and model.license == "Apache-2.0"
+    assert model.name == name
+    assert model.terms or model.license == "Apache-2.0"  # others ask for consent
     assert len(model.sha256) == 64 and Path(model.file).name == model.file
     for part in model.parts:
         assert part.member.startswith(part.package.replace("-", "_") + "/")

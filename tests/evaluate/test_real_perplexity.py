@@ -15,7 +15,7 @@ from hardcast.image import open_image
 from hardcast.models import checkpoint_name
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
-from tests.real_model import fetched
+from tests.real_model import brought
 
 pytestmark = pytest.mark.verify
 
@@ -27,7 +27,7 @@ def perplexity(
     folder: Path, model: str = "smollm2-135m", windows: int = WINDOWS, **options: Any
 ) -> Perplexity:
     """The chip against the float model on this project's own documentation: English prose."""
-    checkpoint = open_checkpoint(fetched(model))
+    checkpoint = open_checkpoint(brought(model))
     flow.build(str(checkpoint.path), folder / "image", **options)
     image = open_image(folder / "image")
     program = models.build_program(checkpoint.config)

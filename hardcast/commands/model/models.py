@@ -53,6 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                     "size_bytes": model.size_bytes,
                     "sha256": model.sha256,
                     "license": model.license,
+                    "terms": model.terms or None,
                     "cached": cached(model.name) is not None,
                 }
                 for model in packaged
