@@ -43,9 +43,28 @@ def log_probabilities(
     return found
 
 
+Requests = Sequence[tuple[Sequence[int], Sequence[int]]]
+Scorer = Callable[[Requests, Callable[[int], None]], list[Score]]
+"""Scores of pairs; called with (pairs, what is told how many were finished just now)."""
+
+
+def by_context(requests: Requests, size: int) -> dict[tuple[int, ...], list[int]]:
+    """Indices of (context, continuation) pairs by context, as much of it as fits a chip's `size`.
+
+    Raises ValueError for a pair without a token on either side, or a continuation beyond `size`.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (context, continuation) in enumerate(requests):
+        room = size + 1 - len(continuation)  # the last token is only predicted
+        if not (context and continuation and room >= 1):
+            raise ValueError(f"pair {index}: {len(context)} + {len(continuation)} tokens")
+        groups.setdefault(tuple(context[-room:]), []).append(index)
+    return groups
+
+
 def score(
     executor: Executor,
-    requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+    requests: Requests,
     *,
     lanes: int = LANES,
     done: Callable[[int], None] | None = None,
@@ -59,13 +78,7 @@ def score(
     requests: each with at least one token on either side, the continuation no longer than the
     chip's context. done: called with how many pairs were finished just now.
     """
-    size = executor.image.context + 1
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, (context, continuation) in enumerate(requests):
-        room = size - len(continuation)
-        if not (context and continuation and room >= 1):
-            raise ValueError(f"pair {index}: {len(context)} + {len(continuation)} tokens")
-        groups.setdefault(tuple(context[-room:]), []).append(index)
+    groups = by_context(requests, executor.image.context)
     scores: dict[int, Score] = {}
     unit = math.ldexp(1.0, -executor.image.points.logits)
 

@@ -22,7 +22,7 @@ from lm_eval.utils import (
 from hardcast.errors import HardcastError
 from hardcast.evaluate.answer import Question, answer
 from hardcast.evaluate.lanes import LANES, Executor
-from hardcast.evaluate.likelihood import score
+from hardcast.evaluate.likelihood import Requests, Score, Scorer, score
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 
@@ -39,16 +39,23 @@ NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0,
 class HardcastLM(TemplateLM):
     """lm-eval's interface over an executor of an image.
 
-    executor: engine or golden. lanes: contexts run at once; no result depends on it.
+    executor: engine or golden. lanes: contexts run at once; no result depends on it. scorer: gives
+    likelihoods in the executor's place; then nothing is generated.
     progress: called with (description, done, total).
     truncated: requests so far that lost their oldest tokens to the chip's context.
     """
 
     def __init__(
-        self, executor: Executor, *, lanes: int = LANES, progress: Progress | None = None
+        self,
+        executor: Executor,
+        *,
+        lanes: int = LANES,
+        scorer: Scorer | None = None,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.executor, self.lanes = executor, lanes
+        self._scorer = scorer or self._score
         self._progress = progress or (lambda description, done, total: None)
         self._tokenizer = Tokenizer(TokenizerSpec.from_json(executor.image.tokenizer_json()))
         self.max_length = executor.image.context
@@ -157,12 +164,15 @@ class HardcastLM(TemplateLM):
             self.truncated += len(context) + len(continuation) > self.max_length + 1
         counter = self._counter("log-likelihoods", len(requests))
         pairs = [(context, continuation) for _, context, continuation in requests]
-        scores = score(self.executor, pairs, lanes=self.lanes, done=counter)
+        scores = self._scorer(pairs, counter)
         found = [(one.log_probability, one.greedy) for one in scores]
         for (name, _, _), result in zip(requests, found, strict=True):
             if name is not None:
                 self.cache_hook.add_partial("loglikelihood", name, result)
         return found
+
+    def _score(self, pairs: Requests, done: Callable[[int], None]) -> list[Score]:
+        return score(self.executor, pairs, lanes=self.lanes, done=done)
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False

@@ -127,6 +127,54 @@ def test_multiple_choice_equals_golden_by_hand(
     assert shown[1].split()[:5] == ["tiny_choice", "0", "2", "acc", f"{np.mean(right[:2]):.4f}"]
 
 
+def test_the_harness_beside_the_float_source(
+    image_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the harness's records of single questions; the float side by the harness as well."""
+    write_task(tmp_path, CHOICE_TASK, CHOICES)
+    source = str(image_path.parent / "tiny.gguf")
+    argv = ["eval", str(image_path), "--tasks", "tiny_choice,basics_words", "--limit", "3"]
+    argv += ["--include-path", str(tmp_path), "--against", source, "--json"]
+    assert cli.main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    compared = found["comparison"]["tasks"]["tiny_choice"]
+    assert set(compared) == {"acc", "acc_norm"}
+    measured = found["tasks"]["tiny_choice"]
+    for metric, pair in compared.items():
+        assert pair["chip"] == pytest.approx(measured[metric])
+        assert pair["chip_stderr"] == pytest.approx(measured[f"{metric}_stderr"])
+        assert (pair["lost"], pair["gained"], pair["questions"]) == (0, 0, 3)
+    assert found["comparison"]["together"]["acc"]["questions"] == 6
+    # Solved examples and the chat template reach both sides alike.
+    alone = [word for word in argv if word != "tiny_choice,basics_words"]
+    alone.insert(3, "tiny_choice")
+    assert cli.main([*alone, "--chat", "--num-fewshot", "1"]) == 0
+    pair = json.loads(capsys.readouterr().out)["comparison"]["together"]["acc"]
+    assert pair["chip"] == pair["source"]
+
+
+def test_generated_answers_are_not_compared(
+    image_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path, ANSWER_TASK, [{"q": "x", "answer": "y"}])
+    argv = ["eval", str(image_path), "--tasks", "tiny_answer", "--include-path", str(tmp_path)]
+    assert cli.main([*argv, "--against", str(image_path.parent / "tiny.gguf")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("hardcast: task tiny_answer generates answers: --against compares")
+
+
+def test_only_means_of_questions_are_kept() -> None:
+    """A perplexity is no mean of what a question gave."""
+    from hardcast.evaluate.tasks import _values
+
+    samples = [
+        {"doc_id": i, "filter": "none", "metrics": ["acc", "ppl", "f1"], "acc": a, "ppl": -1.0}
+        | {"f1": (0, 1)}
+        for i, a in ((1, 1.0), (0, 0.0))
+    ]
+    assert _values(samples, {"acc": 0.5, "ppl": 2.718, "f1": 0.1}) == {"acc": [0.0, 1.0]}
+
+
 def test_exact_answers_equal_the_generators(
     golden: Golden, image_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

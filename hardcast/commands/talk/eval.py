@@ -1,50 +1,55 @@
-"""Perplexity of the chip on a text (--text), or its answers to published tasks (--tasks).
+"""Perplexity of the chip on a text (--text), or its answers to tasks (--tasks).
 
 With --text the text is cut into windows of --context tokens, each run from an empty context; a
 rest shorter than a window is left out. Use text that the build never saw. With --against the float
 model that the image came from is measured as well; --steps then tells what the rounding of each
 layer's buffers costs by itself (minutes), which finds the one that a model does not bear.
 
-With --tasks the lm-eval harness asks the questions (pip install 'hardcast[lm-eval]'); it brings a
-task's data from its hub the first time, unless the task is your own (--include-path).
+--tasks basics asks a thousand questions of multiple choice that come with Hardcast, offline
+(SmolLM2 in half a minute); parts of it are basics_agreement, basics_arithmetic, basics_code,
+basics_copying, basics_facts, basics_order, basics_sense, basics_words. Every other name is a task
+of the lm-eval harness (pip install 'hardcast[lm-eval]'), which brings its data from its hub the
+first time, unless the task is your own (--include-path). With --against the float model answers
+the same questions, and a paired test says what the chip lost, how sure that is, and how small a
+loss would have gone unseen.
 
 Example:
   hardcast eval smollm2.image --text held_out.txt --against smollm2-135m
+  hardcast eval smollm2.image --tasks basics --against smollm2-135m
   hardcast eval smollm2.image --tasks hellaswag,arc_easy --limit 200
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from hardcast import models
-from hardcast.checkpoint import Checkpoint, open_checkpoint
 from hardcast.commands._parameters import named, pathname, whole
+from hardcast.commands.talk._source import cached, float_model, source_of
 from hardcast.commands.talk._steps import TOKENS, step_losses, steps_json, steps_table
 from hardcast.commands.talk._talk import add_executor, add_image, executor_of, tokenizer_of
-from hardcast.console import Bars, Console, table
+from hardcast.commands.talk._tasks import run_tasks
+from hardcast.console import Console
 from hardcast.errors import HardcastError
 from hardcast.evaluate.perplexity import CONTEXT, Perplexity, cut, measure
-from hardcast.evaluate.tasks import TaskResult, run_tasks
-from hardcast.image import Image, open_image
+from hardcast.image import open_image
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.text import read_text
 
-TEXT_ONLY = ("--context", "--windows", "--against", "--steps")
+TEXT_ONLY = ("--context", "--windows", "--steps")
 TASKS_ONLY = ("--limit", "--num-fewshot", "--include-path", "--chat")
-CACHED_WEIGHTS = 1 << 29  # a float model up to this many weights (2 GiB) stays in memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", metavar="FILE", type=pathname, help="UTF-8 text")
-    what.add_argument("--tasks", metavar="NAMES", help="tasks of lm-eval, with commas between")
+    what.add_argument(
+        "--tasks", metavar="NAMES", help="`basics`, or tasks of lm-eval; commas between"
+    )
     parser.add_argument(
         "--context",
         type=whole(2),
@@ -58,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="--text: only the first N windows (default: all)",
     )
     parser.add_argument(
-        "--against", type=named, metavar="MODEL", help="--text: the checkpoint that was built"
+        "--against", type=named, metavar="MODEL", help="the checkpoint that was built, run in float"
     )
     parser.add_argument(
         "--steps",
@@ -93,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     _refuse_mixture(args)
-    return _run_tasks(args, console) if args.tasks is not None else _run_text(args, console)
+    return run_tasks(args, console) if args.tasks is not None else _run_text(args, console)
 
 
 def _refuse_mixture(args: argparse.Namespace) -> None:
@@ -116,7 +121,7 @@ def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     losses = None
     with console.progress() as progress:
         checkpoint = source_of(args.against, image, progress) if args.against else None
-        reference = float_model(checkpoint, image) if checkpoint else None
+        reference = float_model(checkpoint, image, FloatModel) if checkpoint else None
         measured = measure(
             executor,
             token_ids,
@@ -128,7 +133,7 @@ def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         )
         if args.steps and checkpoint is not None:
             window = np.array(cut(token_ids, min(TOKENS, image.context), 1, bos_id)[0])
-            losses = step_losses(image, checkpoint, window, _cached(image), progress)
+            losses = step_losses(image, checkpoint, window, cached(image), progress)
     console.print(summary(measured))
     if losses is not None:
         console.print("\n" + steps_table(losses, len(window)))
@@ -140,64 +145,6 @@ def _run_text(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "executor": args.executor,
         **({} if losses is None else {"steps": steps_json(losses)}),
     }
-
-
-def _run_tasks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    names = [name.strip() for name in args.tasks.split(",") if name.strip()]
-    if not names:
-        raise HardcastError("--tasks: name at least one task, for example --tasks arc_easy")
-    # The harness's own bars would be drawn into ours; the switch is read when they are imported.
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    image = open_image(args.image)
-    executor = executor_of(image, args.executor, args.threads, args.path)
-    with console.progress() as progress:
-        results, truncated = run_tasks(
-            executor,
-            names,
-            limit=args.limit,
-            num_fewshot=args.num_fewshot,
-            include_path=args.include_path,
-            chat=bool(args.chat),
-            progress=progress,
-        )
-    console.print(tasks_table(results))
-    if truncated:
-        console.print(f"{truncated} requests exceeded the chip's context and lost their beginning")
-    return {
-        "tasks": {name: result.metrics for name, result in results.items()},
-        "questions": {name: result.samples for name, result in results.items()},
-        "num_fewshot": {name: result.num_fewshot for name, result in results.items()},
-        "versions": {name: result.version for name, result in results.items()},
-        "truncated": truncated,
-        "digest": image.digest,
-        "executor": args.executor,
-    }
-
-
-def source_of(model: str, image: Image, progress: Bars) -> Checkpoint:
-    """The checkpoint that `image` came from. Raises HardcastError if the sizes say otherwise."""
-    checkpoint = open_checkpoint(model, progress)
-    for note in checkpoint.notes:
-        progress.note(note)
-    program = models.build_program(checkpoint.config)
-    if program.shape != image.program.shape or program.architecture != image.program.architecture:
-        raise HardcastError(f"{model}: not the model of {image.path}: their sizes differ")
-    return checkpoint
-
-
-def float_model(checkpoint: Checkpoint, image: Image) -> FloatModel:
-    """It, run in float."""
-    return FloatModel(
-        models.build_program(checkpoint.config),
-        checkpoint.config,
-        lambda name: checkpoint.tensor(models.checkpoint_name(name)),
-        cache=_cached(image),
-    )
-
-
-def _cached(image: Image) -> bool:
-    """Whether the float weights stay in memory."""
-    return image.parameters <= CACHED_WEIGHTS
 
 
 def summary(measured: Perplexity) -> str:
@@ -212,25 +159,3 @@ def summary(measured: Perplexity) -> str:
             f"same first choice {measured.top1_agreement:.1%}",
         ]
     return "\n".join(lines)
-
-
-def tasks_table(results: dict[str, TaskResult]) -> str:
-    """A line a metric: what was asked, how often it was right, and the standard error."""
-    rows = []
-    for name, result in results.items():
-        for metric, value in result.metrics.items():
-            head, comma, kind = metric.partition(",")
-            if head.endswith("_stderr") or value is None:
-                continue
-            error = result.metrics.get(f"{head}_stderr{comma}{kind}")
-            rows.append(
-                [
-                    name,
-                    "" if result.num_fewshot is None else str(result.num_fewshot),
-                    "" if result.samples is None else str(result.samples),
-                    metric,
-                    f"{value:.4f}",
-                    "" if error is None else f"{error:.4f}",
-                ]
-            )
-    return table(["task", "shots", "questions", "metric", "value", "+-"], rows)
