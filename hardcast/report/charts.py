@@ -279,6 +279,32 @@ def tornado(rows: Sequence[Row], point: float, x: str) -> Spec:
     return Spec({"data": {"values": list(rows)}, "layer": layers}, height=52 + BAR * len(rows))
 
 
+def intervals(rows: Sequence[Row], x: str) -> Spec:
+    """A point with its interval a row, about a line at 0. rows: name, value, low, high, tip."""
+    y = _names(190)
+    across = {
+        "type": "quantitative",
+        "scale": {"zero": True},
+        **_axis(x, format=PLAIN),
+    }
+    layers: list[Row] = [
+        {
+            "data": {"values": [{}]},
+            "mark": {"type": "rule", "color": SECOND, "aria": False},
+            "encoding": {"x": {"datum": 0, "type": "quantitative"}},
+        },
+        {
+            "mark": {"type": "rule", "color": ACCENT, "strokeWidth": 2, "aria": False},
+            "encoding": {"y": y, "x": {"field": "low", **across}, "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "color": INK, "size": 42, "opacity": 1},
+            "encoding": {"y": y, "x": {"field": "value", **across}, "description": _tip()},
+        },
+    ]
+    return Spec({"data": {"values": list(rows)}, "layer": layers}, height=52 + BAR * len(rows))
+
+
 def heat(rows: Sequence[Row], x: str) -> Spec:
     """A cell for each x and name, darker for more. rows: x, name, value, tip."""
     names = levels([row["value"] for row in rows])

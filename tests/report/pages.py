@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
 from hardcast.cli import parser
 from hardcast.commands.silicon import report
+from hardcast.evaluate.paired import compare
 from hardcast.report.page import Imprint, render
 from hardcast.report.study import Case
 
@@ -102,4 +104,24 @@ def quality(folder: Path, digest: str, **more: object) -> Path:
         **more,
     }
     path.write_text(json.dumps(values), "utf-8")
+    return path
+
+
+def compared(folder: Path, digest: str) -> Path:
+    """What `eval --tasks ... --against` writes, of two tasks: 8 of 20 answers lost, and none."""
+    right, wrong, more = [1.0] * 20, [0.0] * 8 + [1.0] * 12, [0.5, 1.5] * 10
+    chip = {"basics_a": {"acc": wrong, "margin": more}, "basics_b": {"acc": right}}
+    source = {"basics_a": {"acc": right, "margin": [2.0] * 20}, "basics_b": {"acc": right}}
+    tasks, together = compare(chip, source)
+    data = {
+        "tasks": {"basics_a": {"acc": 0.6, "margin": 1.0, "other": 3.5}, "basics_b": {"acc": 1.0}},
+        "comparison": {
+            "tasks": {n: {m: asdict(p) for m, p in found.items()} for n, found in tasks.items()},
+            "together": {metric: asdict(found) for metric, found in together.items()},
+        },
+        "digest": digest,
+        "executor": "engine",
+    }
+    path = folder / "tasks.json"
+    path.write_text(json.dumps(data), "utf-8")
     return path

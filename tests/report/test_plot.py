@@ -38,6 +38,7 @@ def every_chart() -> list[Plot]:
         drawn(charts.stacked_areas(named, ["a"], "x")),
         drawn(charts.stacked_bars(named, ["a"], "x")),
         drawn(charts.tornado(swings, 2.0, "x")),
+        drawn(charts.intervals([{**named[0], "low": -1.0, "high": 2.0}], "x")),
         drawn(charts.heat(named, "x")),
         drawn(charts.heat([{**named[0], "x": i, "value": i} for i in range(9)], "x")),
     ]
@@ -87,6 +88,28 @@ def test_points_stand_where_their_numbers_say(plots: list[Plot]) -> None:
     for place, x in zip(across, (0, 256, 512, 1023), strict=True):
         assert place - across[0] == pytest.approx(x * scale, abs=0.1)
     assert down == sorted(down) and down[-1] > down[0]
+
+
+def test_intervals_reach_from_low_to_high() -> None:
+    """Lengths of the lines are in proportion, and each has its point on it."""
+    spans = [(-3.0, 1.0), (-1.0, 1.0), (2.0, 10.0)]
+    rows = [
+        {"name": f"r{low}", "value": (low + high) / 2, "low": low, "high": high, "tip": f"t{low}"}
+        for low, high in spans
+    ]
+    svg = drawn(charts.intervals(rows, "points")).svg
+    found = re.findall(
+        r'<line [^>]*transform="translate\(([\d.]+),([\d.]+)\)" x2="(-?[\d.]+)" y2="0"[^>]*'
+        r'stroke="#15569c"',
+        svg,
+    )
+    marks = re.findall(r'translate\(([\d.]+),([\d.]+)\)"[^>]*data-tip="t', svg)
+    scale = abs(float(found[0][2])) / 4
+    assert len(found) == len(marks) == 3
+    for (start, height, length), mark, (low, high) in zip(found, marks, spans, strict=True):
+        assert abs(float(length)) == pytest.approx((high - low) * scale, abs=0.1)
+        assert float(mark[0]) == pytest.approx(float(start) + float(length) / 2, abs=0.1)
+        assert mark[1] == height
 
 
 def test_what_is_said_keeps_its_digits() -> None:

@@ -2,7 +2,8 @@
 
 It opens offline in any browser and prints on A4: summary, the die to scale, bits a layer, speed,
 area, power, price, comparison, uncertainty, validation, and every figure with its source. Needs the
-extra `report` for its plots. --quality takes what `hardcast eval IMAGE --json` wrote.
+extra `report` for its plots. --quality takes what `hardcast eval IMAGE --json` wrote, of a text,
+of tasks, or one file of each.
 
 Example:
   hardcast report llama-3.1-8b -o llama.html
@@ -28,7 +29,7 @@ from hardcast.economics.quote import SYSTEMS
 from hardcast.errors import HardcastError
 from hardcast.image import open_image
 from hardcast.report.page import Imprint, render
-from hardcast.report.quality import Quality, read_quality
+from hardcast.report.quality import Quality, joined, read_quality
 from hardcast.report.save import check_target, save
 from hardcast.report.study import Case
 
@@ -72,7 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of full load, above 0 to 1 (default: as assumed)",
     )
     parser.add_argument(
-        "--quality", type=pathname, metavar="FILE.json", help="what `hardcast eval --json` measured"
+        "--quality",
+        type=pathname,
+        action="append",
+        metavar="FILE.json",
+        help="what `hardcast eval --json` measured; may be repeated: a text's, and tasks'",
     )
     parser.add_argument(
         "--date",
@@ -125,7 +130,11 @@ def case_of(args: argparse.Namespace) -> Case:
         utilisation=args.utilisation,
         clock_ghz=args.clock_ghz,
         image=image,
-        quality=quality_of(args.quality, cast.subject.digest) if args.quality else None,
+        quality=(
+            joined([quality_of(path, cast.subject.digest) for path in args.quality])
+            if args.quality
+            else None
+        ),
     )
 
 
@@ -148,7 +157,8 @@ def command(args: argparse.Namespace) -> str:
     for name in SAID:
         value = getattr(args, name.replace("-", "_"))
         if value is not None and value != SILENT.get(name):
-            words += [f"--{name}", str(value)]
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{name}", str(one)]
     return shlex.join([*words, "-o", args.output.name])
 
 

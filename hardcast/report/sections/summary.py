@@ -6,6 +6,7 @@ from typing import Any
 
 from hardcast.chip.estimate import estimate
 from hardcast.report.form import Spread, number, plural, spread
+from hardcast.report.sections.measured import in_a_line
 from hardcast.report.study import Study
 
 # Key of a study's headlines, what it is, its unit; "" begins a group.
@@ -85,6 +86,8 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ),
         ("Clock", f"{float(made.clock_ghz):.3f} GHz, {limit(made.clock_limit)}"),
     ]
+    if case.quality is not None and (said := in_a_line(case.quality)):
+        found.append(("Quality", said))
     return found
 
 
