@@ -123,11 +123,15 @@ def _encode(
 ) -> list[tuple[list[int], list[int]]]:
     """(context, continuation) of each choice, in tokens.
 
-    Each is encoded as one text. The context ends where the context alone does, as in lm-eval, but
-    before a token that is made of its end and of a choice's beginning (`)` and `:`).
+    Each is encoded as one text, which goes on: a model's habit of ending one is left out. The
+    context ends where the context alone does, as in lm-eval, but before a token that is made of
+    its end and of a choice's beginning (`)` and `:`).
     """
-    wholes = [tokenizer.encode(question.context + choice) for choice in question.choices]
-    alone = tokenizer.encode(question.context)
+    begins = tokenizer.spec.add_bos
+    alone, *wholes = (
+        tokenizer.encode(question.context + choice, add_bos=begins)
+        for choice in ("", *question.choices)
+    )
     same = zip(alone, *(whole[:-1] for whole in wholes), strict=False)
     shared = next((i for i, at in enumerate(same) if len(set(at)) > 1), None)
     if shared is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hardcast import flow
+from hardcast import cli, flow
 from hardcast.engine import Engine
 from hardcast.errors import HardcastError
 from hardcast.evaluate import basics
@@ -58,6 +60,13 @@ def test_questions_are_well_formed(name: str) -> None:
         assert question.context and not question.context.endswith(" ")
         assert len(set(question.choices)) == len(question.choices) >= 2
         assert all(question.choices)
+
+
+def test_help_and_docs_name_every_task() -> None:
+    said = cli.docstring("eval")
+    pages = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in ("commands", "evaluate")]
+    for text in (said, *(page.read_text("utf-8") for page in pages)):
+        assert [name for name in basic_names() if name not in text] == []
 
 
 def test_sums_are_right() -> None:
@@ -188,7 +197,9 @@ def test_a_token_across_the_border_belongs_to_the_choices() -> None:
     """As `):` and a line end do in Qwen's vocabulary: no choice loses its only token."""
 
     class Merging:
-        def encode(self, text: str) -> list[int]:
+        spec = SimpleNamespace(add_bos=False)
+
+        def encode(self, text: str, add_bos: bool) -> list[int]:
             return [1000 if part == "):" else ord(part) for part in re.findall(r"\):|.", text)]
 
     seen: list[tuple[list[int], list[int]]] = []
@@ -201,6 +212,21 @@ def test_a_token_across_the_border_belongs_to_the_choices() -> None:
     ask_basics([task], Merging(), scorer, 8)  # type: ignore[arg-type]
     before = [ord("f"), ord("(")]
     assert seen == [(before, [1000]), (before, [ord(")"), ord(";")]), (before, [1000, ord("-")])]
+
+
+def test_no_text_is_ended(golden: Golden, tokenizer: Tokenizer) -> None:
+    """Some models end every text by a token; a question goes on."""
+    seen: list[list[tuple[list[int], list[int]]]] = []
+
+    def scorer(requests: Requests, done: Callable[[int], None]) -> list[Score]:
+        seen.append([(list(a), list(b)) for a, b in requests])
+        return [Score(-1.0, False)] * len(requests)
+
+    ending = Tokenizer(dataclasses.replace(tokenizer.spec, suffix=(2,)))
+    assert ending.encode("x")[-1] == 2
+    for one in (tokenizer, ending):
+        ask_basics(get_basics(["basics_code"]), one, scorer, 256)
+    assert seen[0] == seen[1]
 
 
 def test_what_does_not_fit_is_counted_or_refused(golden: Golden, tokenizer: Tokenizer) -> None:

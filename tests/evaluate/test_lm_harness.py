@@ -21,38 +21,13 @@ from hardcast.image import open_image
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 from tests import tiny
+from tests.evaluate.harness_tasks import ANSWER_TASK, CHOICE_TASK, CHOICES, write_task
 
 pytest.importorskip("lm_eval", reason="the lm-eval extra is not installed: hardcast[lm-eval]")
 
 from lm_eval.api.instance import Instance  # noqa: E402  (only where it is installed)
 
 from hardcast.evaluate.lm_harness import HardcastLM  # noqa: E402
-
-CHOICES = [
-    {"q": "What is the capital of France?", "choices": ["Paris", "Berlin then", "x"], "answer": 0},
-    {"q": "The quick brown fox", "choices": ["jumps over", "sleeps", "7"], "answer": 1},
-    {"q": "Each cycle one activation", "choices": ["arrives", "leaves ", "é"], "answer": 0},
-]
-CHOICE_TASK: dict[str, Any] = {
-    "task": "tiny_choice",
-    "output_type": "multiple_choice",
-    "doc_to_text": "Q: {{q}}\nA:",
-    "doc_to_choice": "choices",
-    "doc_to_target": "answer",
-    "metric_list": [
-        {"metric": name, "aggregation": "mean", "higher_is_better": True}
-        for name in ("acc", "acc_norm")
-    ],
-    "metadata": {"version": 3},
-}
-ANSWER_TASK: dict[str, Any] = {
-    "task": "tiny_answer",
-    "output_type": "generate_until",
-    "doc_to_text": "Q: {{q}}\nA:",
-    "doc_to_target": "answer",
-    "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
-    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-}
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +46,6 @@ def golden(image_path: Path) -> Golden:
 @pytest.fixture(scope="module")
 def model(golden: Golden) -> HardcastLM:
     return HardcastLM(Engine(golden.image))
-
-
-def write_task(folder: Path, task: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """A task's YAML (JSON is YAML) beside its data; everything stays in `folder`."""
-    data = folder / f"{task['task']}.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    where = {"data_files": {"test": str(data)}, "cache_dir": str(folder / "cache")}
-    entries = {"dataset_path": "json", "dataset_kwargs": where, "test_split": "test"}
-    (folder / f"{task['task']}.yaml").write_text(json.dumps({**task, **entries}), "utf-8")
 
 
 def log_likelihood(golden: Golden, context: str, continuation: str) -> tuple[float, bool]:
@@ -125,54 +91,6 @@ def test_multiple_choice_equals_golden_by_hand(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["task", "shots", "questions", "metric", "value", "+-"]
     assert shown[1].split()[:5] == ["tiny_choice", "0", "2", "acc", f"{np.mean(right[:2]):.4f}"]
-
-
-def test_the_harness_beside_the_float_source(
-    image_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From the harness's records of single questions; the float side by the harness as well."""
-    write_task(tmp_path, CHOICE_TASK, CHOICES)
-    source = str(image_path.parent / "tiny.gguf")
-    argv = ["eval", str(image_path), "--tasks", "tiny_choice,basics_words", "--limit", "3"]
-    argv += ["--include-path", str(tmp_path), "--against", source, "--json"]
-    assert cli.main(argv) == 0
-    found = json.loads(capsys.readouterr().out)
-    compared = found["comparison"]["tasks"]["tiny_choice"]
-    assert set(compared) == {"acc", "acc_norm"}
-    measured = found["tasks"]["tiny_choice"]
-    for metric, pair in compared.items():
-        assert pair["chip"] == pytest.approx(measured[metric])
-        assert pair["chip_stderr"] == pytest.approx(measured[f"{metric}_stderr"])
-        assert (pair["lost"], pair["gained"], pair["questions"]) == (0, 0, 3)
-    assert found["comparison"]["together"]["acc"]["questions"] == 6
-    # Solved examples and the chat template reach both sides alike.
-    alone = [word for word in argv if word != "tiny_choice,basics_words"]
-    alone.insert(3, "tiny_choice")
-    assert cli.main([*alone, "--chat", "--num-fewshot", "1"]) == 0
-    pair = json.loads(capsys.readouterr().out)["comparison"]["together"]["acc"]
-    assert pair["chip"] == pair["source"]
-
-
-def test_generated_answers_are_not_compared(
-    image_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_task(tmp_path, ANSWER_TASK, [{"q": "x", "answer": "y"}])
-    argv = ["eval", str(image_path), "--tasks", "tiny_answer", "--include-path", str(tmp_path)]
-    assert cli.main([*argv, "--against", str(image_path.parent / "tiny.gguf")]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("hardcast: task tiny_answer generates answers: --against compares")
-
-
-def test_only_means_of_questions_are_kept() -> None:
-    """A perplexity is no mean of what a question gave."""
-    from hardcast.evaluate.tasks import _values
-
-    samples = [
-        {"doc_id": i, "filter": "none", "metrics": ["acc", "ppl", "f1"], "acc": a, "ppl": -1.0}
-        | {"f1": (0, 1)}
-        for i, a in ((1, 1.0), (0, 0.0))
-    ]
-    assert _values(samples, {"acc": 0.5, "ppl": 2.718, "f1": 0.1}) == {"acc": [0.0, 1.0]}
 
 
 def test_exact_answers_equal_the_generators(

@@ -5,8 +5,8 @@ rest shorter than a window is left out. Use text that the build never saw. With 
 model that the image came from is measured as well; --steps then tells what the rounding of each
 layer's buffers costs by itself (minutes), which finds the one that a model does not bear.
 
---tasks basics asks a thousand questions of multiple choice that come with Hardcast, offline
-(SmolLM2 in half a minute); parts of it are basics_agreement, basics_arithmetic, basics_code,
+--tasks basics asks a thousand questions of multiple choice that come with Hardcast, offline, in a
+minute or two for SmolLM2; parts of it are basics_agreement, basics_arithmetic, basics_code,
 basics_copying, basics_facts, basics_order, basics_sense, basics_words. Every other name is a task
 of the lm-eval harness (pip install 'hardcast[lm-eval]'), which brings its data from its hub the
 first time, unless the task is your own (--include-path). With --against the float model answers
@@ -51,47 +51,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", metavar="NAMES", help="`basics`, or tasks of lm-eval; commas between"
     )
     parser.add_argument(
+        "--against",
+        type=named,
+        metavar="MODEL",
+        help="measure the checkpoint that was built too, in float",
+    )
+    of_text = parser.add_argument_group("with --text")
+    of_text.add_argument(
         "--context",
         type=whole(2),
         metavar="N",
-        help=f"--text: tokens in a window (default: {CONTEXT}, or all that the chip has)",
+        help=f"tokens in a window (default: {CONTEXT}, or all that the chip has)",
     )
-    parser.add_argument(
-        "--windows",
-        type=whole(1),
-        metavar="N",
-        help="--text: only the first N windows (default: all)",
+    of_text.add_argument(
+        "--windows", type=whole(1), metavar="N", help="only the first N windows (default: all)"
     )
-    parser.add_argument(
-        "--against", type=named, metavar="MODEL", help="the checkpoint that was built, run in float"
-    )
-    parser.add_argument(
+    of_text.add_argument(
         "--steps",
         action="store_true",
         default=None,
-        help="--text with --against: what each rounding of activations costs alone, on the first "
+        help="with --against: what each rounding of activations costs alone, on the first "
         f"{TOKENS} tokens",
     )
-    parser.add_argument(
-        "--limit", type=whole(1), metavar="N", help="--tasks: at most N questions a task"
+    of_tasks = parser.add_argument_group("with --tasks")
+    of_tasks.add_argument(
+        "--limit", type=whole(1), metavar="N", help="at most N questions a task (default: all)"
     )
-    parser.add_argument(
+    of_tasks.add_argument(
         "--num-fewshot",
         type=whole(0),
         metavar="N",
-        help="--tasks: solved examples before a question (default: the task's own number)",
+        help="lm-eval's: solved examples before a question (default: the task's own number)",
     )
-    parser.add_argument(
+    of_tasks.add_argument(
         "--include-path",
         type=pathname,
         metavar="DIR",
-        help="--tasks: a folder of more tasks (YAML)",
+        help="lm-eval's: a folder of more tasks (YAML)",
     )
-    parser.add_argument(
+    of_tasks.add_argument(
         "--chat",
         action="store_true",
         default=None,
-        help="--tasks: ask in the model's chat template",
+        help="lm-eval's: ask in the model's chat template",
     )
     add_executor(parser)
 
