@@ -32,7 +32,7 @@ from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
 from hardcast.program import step as kinds
 from hardcast.program.program import Program
-from hardcast.quantize import calibration_text, sensitivity
+from hardcast.quantize import calibration_text, sensitivity, settle
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.balance import chip_basis
 from hardcast.quantize.folding import Source
@@ -133,15 +133,36 @@ class _Build:
             self.checkpoint.tokenizer_source(), self.checkpoint.config.vocab_size
         )
         self._say(self.tokenizer.spec.notes)
+        self.program = self._plain_program()
+        self._settle()
 
     def _open(self) -> Checkpoint:
         """Header, config, names and shapes; no weights yet."""
         if not self.options.synthetic:
             return open_checkpoint(self.options.model, self.progress)
         # Random weights have nothing to rotate or calibrate for: only the forms of the recipe.
+        if self.recipe.nothing_to_round:
+            self.recipe = recipes.get(self.recipe.nothing_to_round)
         self.recipe = dataclasses.replace(self.recipe, rotate=False, rounding="nearest")
         shape = shapes.get_shape(self.options.model)
         return SyntheticCheckpoint(shape.name, shape.config, self.options.seed)
+
+    def _plain_program(self) -> Program:
+        """The forward pass of the architecture; a rotation may still add to it."""
+        config, bits = self.checkpoint.config, self.options.activation_bits
+        head_bits = min(bits + HEAD_EXTRA_BITS, ACTIVATION_BITS_RANGE[-1])
+        return models.get(config.architecture).build_program(config, bits, head_bits)
+
+    def _settle(self) -> None:
+        """Holds the recipe against the checkpoint's grids, and says how long it will take."""
+        form, asked = self.checkpoint.grid_form, self.recipe.name
+        found = settle.settle(self.recipe, self.program, lambda name: form(checkpoint_name(name)))
+        self.recipe = found.recipe
+        self._say(found.notes)
+        if self.options.calibrate is not None and self.recipe.rounding != GPTQ:
+            raise HardcastError(f"recipe {asked}: every matrix keeps its own grid: no --calibrate")
+        if self.recipe.wide is None:  # nobody knows how long a search takes
+            self._say(settle.expectation(found.calibrated, usable_cores()))
 
     def _say(self, lines: Iterable[str]) -> None:
         """Tells the user at once, and the report."""
@@ -167,16 +188,14 @@ class _Build:
 
     def list_steps(self, writer: ImageWriter) -> None:
         """Writes the forward pass down as a program, checks it, and makes the tables."""
-        config, bits = self.checkpoint.config, self.options.activation_bits
-        head_bits = min(bits + HEAD_EXTRA_BITS, ACTIVATION_BITS_RANGE[-1])
-        program = models.get(config.architecture).build_program(config, bits, head_bits)
-        self.source = chip_basis(self.checkpoint, program, self.recipe.rotate)
+        self.source = chip_basis(self.checkpoint, self.program, self.recipe.rotate)
         self.program = self.source.program
         self.recipe = self.recipe.fitted(self.program.matrices())
         if self.options.bits is None:
             self._say(self.recipe.notes())
         for name, build_table in tables.TABLES.items():
             writer.add_tensor(name, build_table())
+        config = self.checkpoint.config
         frequencies = rope.inverse_frequencies(
             config.head_dim, config.rope_theta, config.rope_scaling
         )

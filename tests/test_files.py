@@ -93,7 +93,7 @@ def test_pipes_within_a_models_folder_are_not_waited_for(tmp_path: Path) -> None
 
 def test_an_image_with_a_pipe_for_its_tokenizer(tmp_path: Path) -> None:
     model = tiny.write_gguf(tmp_path / "m.gguf", "llama")
-    assert cli.main(["build", str(model), "-o", str(tmp_path / "image")]) == 0
+    assert cli.main(["build", str(model), "--recipe", "4bit", "-o", str(tmp_path / "image")]) == 0
     (tmp_path / "image" / "tokenizer.json").unlink()
     os.mkfifo(tmp_path / "image" / "tokenizer.json")
     with pytest.raises(HardcastError, match="tokenizer.json: a named pipe"):

@@ -41,7 +41,11 @@ def test_a_build_is_whole_and_says_what_it_made(model: Path, tmp_path: Path) -> 
     updates: list[tuple[str, int, int | None]] = []
     out = tmp_path / "deep" / "er" / "image"  # folders that are missing are made
     report = flow.build(
-        str(model), out, context=100, progress=lambda *update: updates.append(update)
+        str(model),
+        out,
+        recipe="4bit",
+        context=100,
+        progress=lambda *update: updates.append(update),
     )
     image = open_image(out)
     image.verify()
@@ -75,7 +79,7 @@ def test_the_chip_says_what_the_float_model_says(model: Path, tmp_path: Path) ->
     With 15-bit activations what is left is rounding and tables: logits agree to a few percent of
     their spread, position by position, so q's folded factor, every gain, bias and angle is right.
     """
-    flow.build(str(model), tmp_path / "i", activation_bits=WIDE_BITS, context=64)
+    flow.build(str(model), tmp_path / "i", activation_bits=WIDE_BITS, context=64, recipe="4bit")
     image = open_image(tmp_path / "i")
     checkpoint = open_checkpoint(str(model))
     normed = any(type(step).__name__ == "HeadNorm" for step in image.program.steps)
@@ -101,7 +105,7 @@ def test_the_chip_says_what_the_float_model_says(model: Path, tmp_path: Path) ->
 
 def test_weights_are_the_checkpoints(model: Path, tmp_path: Path) -> None:
     """Every matrix of the image is its tensor to within 4 or 8 bits."""
-    flow.build(str(model), tmp_path / "i", context=64)
+    flow.build(str(model), tmp_path / "i", context=64, recipe="4bit")
     image, checkpoint = open_image(tmp_path / "i"), open_checkpoint(str(model))
     for name in image.matrices:
         matrix = image.matrix(name)
@@ -115,7 +119,7 @@ def test_weights_are_the_checkpoints(model: Path, tmp_path: Path) -> None:
 
 def test_digest_is_pinned(tmp_path: Path) -> None:
     model = tiny.write_safetensors(tmp_path / "llama", "llama")
-    assert flow.build(str(model), tmp_path / "i").digest == TINY_LLAMA_DIGEST
+    assert flow.build(str(model), tmp_path / "i", recipe="4bit").digest == TINY_LLAMA_DIGEST
 
 
 def test_digest_depends_on_the_model_and_options_alone(tmp_path: Path) -> None:
@@ -124,6 +128,7 @@ def test_digest_depends_on_the_model_and_options_alone(tmp_path: Path) -> None:
     other = tiny.write_safetensors(tmp_path / "c", "llama", seed=1)
 
     def digest(source: Path, **options: Any) -> str:
+        options = {"recipe": "4bit", **options}
         return flow.build(str(source), tmp_path / "i", replace=True, **options).digest
 
     first = digest(model)
@@ -139,7 +144,7 @@ def test_digest_depends_on_the_model_and_options_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_after", flow.PASSES)
 def test_a_build_can_stop_after_any_pass(tmp_path: Path, stop_after: str) -> None:
     model = tiny.write_safetensors(tmp_path / "m", "llama")
-    report = flow.build(str(model), tmp_path / "i", stop_after=stop_after)
+    report = flow.build(str(model), tmp_path / "i", stop_after=stop_after, recipe="4bit")
     assert report.stopped_after == stop_after
     assert (report.parameters > 0) == (
         flow.PASSES.index(stop_after) >= flow.PASSES.index("quantize")
@@ -155,10 +160,10 @@ def test_passes_are_named() -> None:
 
 def test_the_context_is_the_models_unless_asked(tmp_path: Path) -> None:
     model = tiny.write_safetensors(tmp_path / "m", "llama", max_position_embeddings=300)
-    flow.build(str(model), tmp_path / "i")
+    flow.build(str(model), tmp_path / "i", recipe="4bit")
     assert open_image(tmp_path / "i").context == 300
     for context in (1, 300):
-        flow.build(str(model), tmp_path / "i", context=context, replace=True)
+        flow.build(str(model), tmp_path / "i", context=context, replace=True, recipe="4bit")
         image = open_image(tmp_path / "i")
         assert image.context == context
         session = Golden(image).session()
@@ -170,7 +175,7 @@ def test_the_context_is_the_models_unless_asked(tmp_path: Path) -> None:
 
 def test_a_long_models_context_is_limited(tmp_path: Path) -> None:
     model = tiny.write_safetensors(tmp_path / "m", "llama", max_position_embeddings=40_000)
-    flow.build(str(model), tmp_path / "i")
+    flow.build(str(model), tmp_path / "i", recipe="4bit")
     assert open_image(tmp_path / "i").context == flow.DEFAULT_CONTEXT
 
 
@@ -178,7 +183,7 @@ def refused(tmp_path: Path, model: Path, message: str, **options: Any) -> None:
     """One line, and nothing written."""
     before = leftovers(tmp_path)
     with pytest.raises(HardcastError, match=message) as caught:
-        flow.build(str(model), tmp_path / "refused", **options)
+        flow.build(str(model), tmp_path / "refused", **{"recipe": "4bit", **options})
     assert "\n" not in str(caught.value)
     assert leftovers(tmp_path) == before
 
@@ -219,7 +224,7 @@ def test_numbers_that_no_chip_can_hold(
 
 
 def test_ctrl_c_in_the_middle_keeps_the_old_image(model: Path, tmp_path: Path) -> None:
-    flow.build(str(model), tmp_path / "i", context=64)
+    flow.build(str(model), tmp_path / "i", context=64, recipe="4bit")
     digest = open_image(tmp_path / "i").digest
 
     def interrupt(_: str, done: int, __: int | None) -> None:
@@ -227,7 +232,9 @@ def test_ctrl_c_in_the_middle_keeps_the_old_image(model: Path, tmp_path: Path) -
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        flow.build(str(model), tmp_path / "i", context=32, replace=True, progress=interrupt)
+        flow.build(
+            str(model), tmp_path / "i", context=32, replace=True, progress=interrupt, recipe="4bit"
+        )
     assert leftovers(tmp_path) == ["i"]
     assert open_image(tmp_path / "i").digest == digest
 

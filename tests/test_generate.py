@@ -91,7 +91,12 @@ def test_a_false_alarm_comes_out() -> None:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     folder = tmp_path_factory.mktemp("generate")
-    flow.build(str(tiny.write_safetensors(folder / "m", "llama")), folder / "i", context=CONTEXT)
+    flow.build(
+        str(tiny.write_safetensors(folder / "m", "llama")),
+        folder / "i",
+        context=CONTEXT,
+        recipe="4bit",
+    )
     return open_image(folder / "i")
 
 

@@ -71,7 +71,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name != recipes.DEFAULT])
 def test_every_recipe_builds_every_architecture(
     name: str, architecture: str, models: dict[str, Path], text: Path, tmp_path: Path
 ) -> None:
@@ -338,6 +338,9 @@ def test_random_weights_have_the_forms_of_the_recipe(
     tokens = list(range(20))
     logits = Golden(image).session().forward(tokens, "all")
     np.testing.assert_array_equal(Engine(image, 1).session().forward(tokens, "all"), logits)
+    if name == "4bit":  # the default, for random weights: there is nothing to calibrate for
+        default = flow.build("tiny-1k", tmp_path / "d", synthetic=True, context=64)
+        assert (default.digest, default.notes) == (report.digest, report.notes)
     other = flow.build("tiny-1k", tmp_path / "k", synthetic=True, recipe=name, context=64, seed=1)
     assert other.digest != report.digest
 

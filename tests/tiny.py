@@ -212,6 +212,7 @@ def write_gguf(
     seed: int = 0,
     quant: str = "Q4_1",
     weights: dict[str, np.ndarray | None] | None = None,
+    roles: dict[str, str] | None = None,
     metadata: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> Path:
@@ -219,7 +220,8 @@ def write_gguf(
 
     quant: type of the matrices, as the gguf package names it (Q4_0, Q4_1, Q8_0, F16, F32, ...).
     With a 4-bit type the embedding and the head are Q8_0, as in shipped files; a matrix whose
-    in_features is not a multiple of 32 falls back to F16; vectors are F32. rope_scaling in the
+    in_features is not a multiple of 32 falls back to F16; vectors are F32. roles: another type for
+    the matrices of a role ("down_proj"). rope_scaling in the
     overrides becomes metadata (linear) or the rope_freqs tensor (llama3). weights: as in
     write_safetensors, under Hugging Face names or others as they are. metadata: entries that
     replace or join the model's own by key; None leaves one out.
@@ -243,6 +245,7 @@ def write_gguf(
         kind = quant
         if quant.startswith("Q4") and name in ("model.embed_tokens.weight", "lm_head.weight"):
             kind = "Q8_0"
+        kind = (roles or {}).get(name.split(".")[-2], kind)
         if array.ndim == 1:
             kind = "F32"
         elif kind not in ("F16", "F32", "BF16") and array.shape[-1] % 32:

@@ -18,14 +18,29 @@ JSON_LIMIT_BYTES = 256 << 20  # the largest tokenizer.json in use is a tenth of 
 
 
 @dataclass(frozen=True)
+class GridForm:
+    """The kind of integer grid that a tensor is stored on, known without reading it.
+
+    bits: of a code, 2 to 8. group_size: weights along in_features that share a scale.
+    codebook: the integers that a code may be, ascending; () where they are evenly spaced.
+    """
+
+    bits: int
+    group_size: int
+    codebook: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Grid:
     """An exact integer grid that a file stores: w = scale * code + minimum, in float32.
 
-    bits: 4 or 8.
-    codes: uint8[out_features, in_features] of 0..15 (4 bits), or int8 of -128..127 (8 bits).
-    scale: float32[out_features, groups], groups = in_features / group_size.
+    bits: 2 to 8; of a grid with a codebook, of an index into it.
+    codes: uint8[out_features, in_features] of 0..2^bits - 1 where there is a minimum, else int8 of
+    -2^(bits-1)..2^(bits-1) - 1, or any of the codebook.
+    scale: float32[out_features, groups], groups = in_features / group_size rounded up.
     minimum: float32[out_features, groups], or None where the grid has no offset.
     group_size: weights along in_features that share a scale.
+    codebook: as of its GridForm.
     """
 
     bits: int
@@ -33,6 +48,7 @@ class Grid:
     scale: np.ndarray
     minimum: np.ndarray | None
     group_size: int
+    codebook: tuple[int, ...] = ()
 
 
 class Checkpoint(Protocol):
@@ -64,7 +80,11 @@ class Checkpoint(Protocol):
         ...
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
-        """The integer grid of a tensor stored as Q4_0, Q4_1, Q4_K or Q8_0; else None."""
+        """The integer grid of a tensor that is stored on one; else None."""
+        ...
+
+    def grid_form(self, name: str) -> GridForm | None:
+        """What grid() will give, known without reading the tensor."""
         ...
 
     def tokenizer_source(self) -> dict[str, Any]:

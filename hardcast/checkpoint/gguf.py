@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hardcast.checkpoint.base import Grid, check_finite, check_tensors, read_bytes
+from hardcast.checkpoint.base import Grid, GridForm, check_finite, check_tensors, read_bytes
 from hardcast.checkpoint.config import FAMILIES
 from hardcast.checkpoint.gguf_blocks import GRIDS, can_dequantize, dequantize
 from hardcast.checkpoint.gguf_config import ROPE_FACTORS, model_config
@@ -77,14 +77,18 @@ class GgufCheckpoint:
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         """Codes, scales and minima exactly as stored; the rows in Hugging Face's order."""
-        kind = self._entry(name).type_name
-        if kind not in GRIDS or len(self.shape(name)) != 2:
+        if self.grid_form(name) is None:
             return None
-        grid = GRIDS[kind](self._stored(name, rows))
+        grid = GRIDS[self._entry(name).type_name].read(self._stored(name, rows))
         for part in (grid.scale, grid.minimum):
             if part is not None:
                 check_finite(self.path, f"{name} (scales)", part)
         return grid
+
+    def grid_form(self, name: str) -> GridForm | None:
+        """By the tensor's type."""
+        known = GRIDS.get(self._entry(name).type_name)
+        return known.form if known and len(self.shape(name)) == 2 else None
 
     def tokenizer_source(self) -> dict[str, Any]:
         """The tokenizer's part of the metadata; an empty token has the name llama.cpp gives it."""

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from hardcast.checkpoint import foreign
-from hardcast.checkpoint.base import Grid, check_finite, check_tensors, read_bytes, read_json
+from hardcast.checkpoint.base import (
+    Grid,
+    GridForm,
+    check_finite,
+    check_tensors,
+    read_bytes,
+    read_json,
+)
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.checkpoint.hf_config import model_config
 from hardcast.checkpoint.hf_tokenizer import hf_tokenizer_source
@@ -84,6 +91,11 @@ class SafetensorsCheckpoint:
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         """None: nothing in this format is an integer grid."""
+        self._entry(name)
+        return None
+
+    def grid_form(self, name: str) -> GridForm | None:
+        """None, as grid."""
         self._entry(name)
         return None
 

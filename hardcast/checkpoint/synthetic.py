@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hardcast.checkpoint.base import Grid
+from hardcast.checkpoint.base import Grid, GridForm
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.errors import HardcastError
 
@@ -83,6 +83,10 @@ class SyntheticCheckpoint:
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         """None: the weights lie on no grid."""
+        return None
+
+    def grid_form(self, name: str) -> GridForm | None:
+        """None, as grid."""
         return None
 
     def tokenizer_source(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardcast.checkpoint.base import Checkpoint, Grid
+from hardcast.checkpoint.base import Checkpoint, Grid, GridForm
 from hardcast.program.program import Program
 from hardcast.program.step import HeadNorm, Matvec, Norm
 from hardcast.quantize.folding import Plain, Rotated, Source
@@ -57,6 +57,10 @@ class Balanced:
         exponents = self._exponents[name][rows or slice(None), None]
         minimum = None if grid.minimum is None else np.ldexp(grid.minimum, exponents)
         return replace(grid, scale=np.ldexp(grid.scale, exponents), minimum=minimum)
+
+    def grid_form(self, name: str) -> GridForm | None:
+        """As Source.grid_form."""
+        return self._source.grid_form(name)
 
 
 def exponents(source: Source) -> dict[str, np.ndarray]:

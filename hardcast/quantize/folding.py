@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hardcast.checkpoint.base import Checkpoint, Grid
+from hardcast.checkpoint.base import Checkpoint, Grid, GridForm
 from hardcast.models.common import checkpoint_name
 from hardcast.program.program import Program, verify
 from hardcast.program.step import Embed, Matvec, Norm, Quantize, Sample
@@ -38,6 +38,10 @@ class Source(Protocol):
         """The stored integer grid of a matrix, if it still is what the chip multiplies by."""
         ...
 
+    def grid_form(self, name: str) -> GridForm | None:
+        """What grid() will give, known without reading the matrix."""
+        ...
+
 
 class Plain:
     """A checkpoint's tensors as they are."""
@@ -50,6 +54,9 @@ class Plain:
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         return self.checkpoint.grid(checkpoint_name(name), rows)
+
+    def grid_form(self, name: str) -> GridForm | None:
+        return self.checkpoint.grid_form(checkpoint_name(name))
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class Rotated:
         self._whole: tuple[str, np.ndarray] | None = None
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
+        return None
+
+    def grid_form(self, name: str) -> GridForm | None:
         return None
 
     def tensor(self, name: str, rows: slice | None = None) -> np.ndarray:

@@ -8,8 +8,11 @@ Only IEEE elementwise arithmetic is used here (no libm, no BLAS): the same bytes
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from hardcast.checkpoint.base import Grid
 from hardcast.image.matrix import MOST_SHIFT, Matrix, pack_codes
 
 SCALE_MAX = 255  # 8-bit group scales
@@ -55,76 +58,69 @@ def scale_limit(total: np.ndarray, largest: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(room * largest / np.maximum(total, 1e-300)), 1, SCALE_MAX)
 
 
-def from_grid4(
-    name: str,
-    codes: np.ndarray,
-    scale: np.ndarray,
-    minimum: np.ndarray,
-    group_size: int,
-    factor: float,
-) -> Matrix:
-    """A 4-bit grid whose codes are kept exactly.
+def offset_grid(name: str, grid: Grid, factor: float, bits: int = 4, planes: int = 1) -> Matrix:
+    """A grid with minima whose codes are kept exactly.
 
-    codes: uint8[out, in] in 0..15; scale, minimum: float[out, groups]; factor multiplies every
-    weight (log2(e)/sqrt(head_dim) in q_proj, 1 elsewhere).
+    factor: multiplies every weight (log2(e)/sqrt(head_dim) in q_proj, 1 elsewhere). bits, planes:
+    of the matrix, enough for the grid's own.
     Rounding: s, m to nearest multiple of the row's unit.
     """
+    assert grid.minimum is not None
+    codes, scale, minimum, top = grid.codes, grid.scale, grid.minimum, (1 << grid.bits) - 1
     negative = scale < 0  # Q4_0 stores scales of either sign: turn the codes round
     if negative.any():
-        spread = np.repeat(negative, group_size, axis=1)[:, : codes.shape[1]]
-        codes = np.where(spread, 15 - codes, codes).astype(np.uint8)
-        minimum = np.where(negative, minimum + 15 * scale, minimum)
+        codes = np.where(_spread(negative, grid), top - codes, codes).astype(np.uint8)
+        minimum = np.where(negative, minimum + top * scale, minimum)
         scale = np.abs(scale)
     scale = scale.astype(np.float64) * factor
     minimum = minimum.astype(np.float64) * factor
+    if planes == 2:  # values are signed there
+        middle = 1 << grid.bits - 1
+        values, minimum = codes.astype(np.int16) - middle, minimum + middle * scale
     largest = np.maximum(scale, np.abs(minimum) * (SCALE_MAX / OFFSET_MAX)).max(axis=1)
-    multiplier, shift, unit = row_units(largest)
-    scales = np.rint(scale / unit[:, None]).astype(np.uint8)
-    offsets = np.rint(minimum / unit[:, None]).astype(np.int16)
+    limit: np.ndarray | int = SCALE_MAX
+    if planes == 2:
+        total = np.abs(values * _spread(scale, grid) + _spread(minimum, grid)).sum(axis=1)
+        limit = scale_limit(total, largest)
+    multiplier, shift, unit = row_units(largest, limit)
     return Matrix(
         name,
         codes.shape[0],
         codes.shape[1],
-        bits=4,
-        planes=1,
-        group_size=group_size,
-        codebook=np.arange(16, dtype=np.int16),
-        codes=pack_codes(codes, 4)[None],
-        scales=scales,
-        offsets=offsets,
+        bits=bits,
+        planes=planes,
+        group_size=grid.group_size,
+        codebook=_book(bits, planes),
+        codes=_two_planes(values, bits) if planes == 2 else pack_codes(codes, bits)[None],
+        scales=np.rint(scale / unit[:, None]).astype(np.uint8),
+        offsets=np.rint(minimum / unit[:, None]).astype(np.int16),
         row_multiplier=multiplier,
         row_shift=shift,
     )
 
 
-def from_grid8(
-    name: str, values: np.ndarray, scale: np.ndarray, group_size: int, factor: float
-) -> Matrix:
-    """An 8-bit symmetric grid, two planes of 4 bits, values kept exactly.
+def signed_grid(name: str, grid: Grid, factor: float, bits: int = 4) -> Matrix:
+    """A grid of signed codes without minima, in two planes of `bits`, values kept exactly.
 
-    values: int8[out, in]; scale: float[out, groups].
+    A codebook's values are signed codes of 8 bits. factor: as in offset_grid.
     """
+    values, scale = grid.codes, grid.scale
     negative = scale < 0
     if negative.any():
-        spread = np.repeat(negative, group_size, axis=1)[:, : values.shape[1]]
-        flipped = np.where(spread, -values.astype(np.int16), values)
+        flipped = np.where(_spread(negative, grid), -values.astype(np.int16), values)
         values = np.clip(flipped, -128, 127).astype(np.int8)
         scale = np.abs(scale)
     scale = scale.astype(np.float64) * factor
-    sizes = np.add.reduceat(np.abs(values.astype(np.int32)), _starts(values, group_size), axis=1)
-    largest = scale.max(axis=1)
-    limit = scale_limit((sizes * scale).sum(axis=1), largest)
-    multiplier, shift, unit = row_units(largest, limit)
-    code = (values.astype(np.int16) + 128).astype(np.uint8)
+    multiplier, shift, unit = row_units(*_largest(values, scale, grid.group_size))
     return Matrix(
         name,
         values.shape[0],
         values.shape[1],
-        bits=4,
+        bits=bits,
         planes=2,
-        group_size=group_size,
-        codebook=np.arange(-8, 8, dtype=np.int16),
-        codes=np.stack([pack_codes(code >> 4, 4), pack_codes(code & 15, 4)]),
+        group_size=grid.group_size,
+        codebook=_book(bits, 2),
+        codes=_two_planes(values, bits),
         scales=np.rint(scale / unit[:, None]).astype(np.uint8),
         offsets=None,
         row_multiplier=multiplier,
@@ -132,6 +128,85 @@ def from_grid8(
     )
 
 
-def _starts(values: np.ndarray, group_size: int) -> np.ndarray:
-    """First column of each group."""
-    return np.arange(0, values.shape[1], group_size)
+def codebook_grid(name: str, grid: Grid, factor: float, bits: int = 4) -> Matrix | None:
+    """A grid of signed codes, or with a codebook, in one plane of `bits`; None where it has none.
+
+    The chip's scales have no sign, and all groups share the codebook: a negative scale needs one
+    that is its own mirror image. Scales that are powers of two, as MXFP4's, stay so.
+    """
+    values, scale = grid.codes, grid.scale
+    book = np.array(grid.codebook or range(-(1 << bits - 1), 1 << bits - 1), np.int16)
+    negative = scale < 0
+    if negative.any():
+        if not np.array_equal(book, -book[::-1]):
+            return None
+        values = np.where(_spread(negative, grid), -values, values)
+        scale = np.abs(scale)
+    scale = scale.astype(np.float64)
+    largest, limit = _largest(values, scale, grid.group_size)
+    if (np.frexp(scale[scale > 0])[0] == 0.5).all():
+        limit = np.minimum(limit, 1 << 7)
+    multiplier, shift, unit = row_units(largest, limit)
+    table = np.zeros(256, np.uint8)
+    table[book & 255] = np.arange(len(book))
+    matrix = Matrix(
+        name,
+        values.shape[0],
+        values.shape[1],
+        bits=bits,
+        planes=1,
+        group_size=grid.group_size,
+        codebook=np.pad(book, (0, (1 << bits) - len(book)), mode="edge"),
+        codes=pack_codes(table[values.astype(np.int16) & 255], bits)[None],
+        scales=np.rint(scale / unit[:, None]).astype(np.uint8),
+        offsets=None,
+        row_multiplier=multiplier,
+        row_shift=shift,
+    )
+    return times(matrix, unit, factor)
+
+
+def times(matrix: Matrix, unit: np.ndarray, factor: float) -> Matrix:
+    """The matrix with `factor` in each row's multiplier and shift, whose unit is float64[out].
+
+    A factor that is no power of two moves the multiplier by at most 1/256 of it; what that loses
+    is far below an 8-bit group scale's own step.
+    """
+    if factor == 1.0:
+        return matrix
+    unit = unit * factor
+    exponent = np.frexp(unit)[1]  # unit = mantissa 2^exponent, mantissa in [0.5, 1)
+    scaled = np.rint(np.ldexp(unit, 8 - exponent))
+    carried = scaled == 256
+    multiplier = np.where(carried, 128, scaled).astype(np.uint8)
+    # A row of (nearly) zeros has the least unit already, and keeps it.
+    shift = np.minimum(8 - exponent - carried, MOST_SHIFT).astype(np.int16)
+    return replace(matrix, row_multiplier=multiplier, row_shift=shift)
+
+
+def _largest(
+    values: np.ndarray, scale: np.ndarray, group_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest scale of each row, and what the chip may make of it: see scale_limit."""
+    starts = np.arange(0, values.shape[1], group_size)
+    sizes = np.add.reduceat(np.abs(values.astype(np.int32)), starts, axis=1)
+    largest = scale.max(axis=1)
+    return largest, scale_limit((sizes * scale).sum(axis=1), largest)
+
+
+def _spread(groups: np.ndarray, grid: Grid) -> np.ndarray:
+    """[out, groups] -> [out, in]: a group's figure at each of its weights."""
+    return np.repeat(groups, grid.group_size, axis=1)[:, : grid.codes.shape[1]]
+
+
+def _book(bits: int, planes: int) -> np.ndarray:
+    """The values of evenly spaced codes: from 0, or of the high one of two planes around it."""
+    first = -(1 << bits - 1) if planes == 2 else 0
+    return np.arange(first, first + (1 << bits), dtype=np.int16)
+
+
+def _two_planes(values: np.ndarray, bits: int) -> np.ndarray:
+    """Packed codes of signed values: uint8[2, out, bytes]."""
+    codes = (values.astype(np.int16) + (1 << 2 * bits - 1)).astype(np.uint8)
+    low = (1 << bits) - 1
+    return np.stack([pack_codes(codes >> bits, bits), pack_codes(codes & low, bits)])

@@ -9,14 +9,13 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from hardcast.image.matrix import MOST_SHIFT, Matrix, stack_rows
-from hardcast.quantize import grid as grids
+from hardcast.image.matrix import Matrix, stack_rows
 from hardcast.quantize.code import Code
 from hardcast.quantize.folding import Source
+from hardcast.quantize.grid import times
+from hardcast.quantize.imports import import_matrix, pieces
 from hardcast.quantize.recipe import Recipe
 from hardcast.quantize.scales import CHUNK_WEIGHTS, Scales, find_scales, spread
-
-PIECE_WEIGHTS = 1 << 22  # weights in memory as floats at a time
 
 
 def quantize_matrix(
@@ -31,29 +30,16 @@ def quantize_matrix(
 
     shape: (out_features, in_features). factor > 0: multiplies every weight. pool: threads to use.
     """
-    step = max(PIECE_WEIGHTS // shape[1], 1)
-    parts, code = [], recipe.code(name)
-    for first in range(0, shape[0], step):
-        rows = slice(first, min(first + step, shape[0]))
-        part = _import(code, name, source, rows, factor) if recipe.import_grids else None
-        if part is None:
-            part = round_nearest(name, source.tensor(name, rows), code, factor, pool)
-        parts.append(part)
-    return stack_rows(parts)
-
-
-def _import(code: Code, name: str, source: Source, rows: slice, factor: float) -> Matrix | None:
-    """Rows on the grid that the checkpoint stores, if the code has room for that grid."""
-    stored = source.grid(name, rows)
-    if stored is None:
-        return None
-    if stored.bits == 8 and (code.bits, code.planes) == (4, 2):
-        return grids.from_grid8(name, stored.codes, stored.scale, stored.group_size, factor)
-    if stored.bits == 4 and (code.kind, code.bits) == ("asymmetric", 4):
-        assert stored.minimum is not None
-        minimum, size = stored.minimum, stored.group_size
-        return grids.from_grid4(name, stored.codes, stored.scale, minimum, size, factor)
-    return None
+    code = recipe.code(name)
+    kept = import_matrix(name, shape, source, code, factor) if recipe.import_grids else None
+    if kept is not None:
+        return kept
+    return stack_rows(
+        [
+            round_nearest(name, source.tensor(name, rows), code, factor, pool)
+            for rows in pieces(shape)
+        ]
+    )
 
 
 def round_nearest(
@@ -90,18 +76,7 @@ def round_values(
 
 
 def assemble(name: str, values: np.ndarray, scales: Scales, code: Code, factor: float) -> Matrix:
-    """The matrix of values under scales; `factor` goes into each row's multiplier and shift.
-
-    A factor that is no power of two moves the multiplier by at most 1/256 of it; what that loses
-    is far below an 8-bit group scale's own step.
-    """
+    """The matrix of values under scales; `factor` goes into each row's multiplier and shift."""
     multiplier, shift = scales.row_multiplier, scales.row_shift
-    if factor != 1.0:
-        unit = scales.unit * factor
-        exponent = np.frexp(unit)[1]  # unit = mantissa 2^exponent, mantissa in [0.5, 1)
-        scaled = np.rint(np.ldexp(unit, 8 - exponent))
-        carried = scaled == 256
-        multiplier = np.where(carried, 128, scaled).astype(np.uint8)
-        # A row of (nearly) zeros has the least unit already, and keeps it.
-        shift = np.minimum(8 - exponent - carried, MOST_SHIFT).astype(np.int16)
-    return code.matrix(name, values, scales.scales, scales.offsets, multiplier, shift)
+    matrix = code.matrix(name, values, scales.scales, scales.offsets, multiplier, shift)
+    return times(matrix, scales.unit, factor)

@@ -3,7 +3,9 @@
 summary = "one line for people"
 rotate = true               # rotation of the residual stream and of the value heads
 rounding = "gptq"           # calibrated, or "nearest": each weight by itself
-import_grids = false        # keep a stored 4- or 8-bit grid exactly where one fits
+import_grids = false        # keep a stored grid of integers where the code has as many bits
+nothing_to_round = "4bit"   # a recipe that does both: the one to take where all is kept so,
+no_grids = "4gptq"          # and where nothing is
 
 [default]                   # the code of every matrix ...
 kind = "codebook"           # symmetric, asymmetric, codebook
@@ -53,10 +55,11 @@ ROLES = (
     "up_proj",
     "down_proj",
 )
-DEFAULT = "4bit"
+DEFAULT = "4keep"
 GPTQ = "gptq"
 ROUNDINGS = ("nearest", GPTQ)
 _TOP = {"summary", "rotate", "rounding", "import_grids", "default", "wide", "roles", "matrices"}
+_OTHERS = ("nothing_to_round", "no_grids")
 _CODE = {"kind": str, "bits": int, "planes": int, "group_size": int, "codebook": list}
 FILE_LIMIT = 1 << 20
 LINE_LIMIT = 1000  # so that no integer is too long to be printed in an error
@@ -64,7 +67,7 @@ LINE_LIMIT = 1000  # so that no integer is too long to be printed in an error
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: as given to --recipe. The rest as in the file above.
+    """name: as given to --recipe. The rest as in the file above; "" for a recipe not named there.
 
     wide: the code that a search gives to the matrices that deserve it, the others keep theirs.
     columns: in_features of a model's matrices, once `fitted` to it: where a group does not divide
@@ -80,6 +83,8 @@ class Recipe:
     rotate: bool = False
     rounding: str = "nearest"
     import_grids: bool = False
+    nothing_to_round: str = ""
+    no_grids: str = ""
     columns: Mapping[str, int] = field(default_factory=dict)
 
     def code(self, matrix: str) -> Code:
@@ -177,9 +182,9 @@ def parse(name: str, text: str, source: str | None = None) -> Recipe:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an int too long for Python is a ValueError
         raise HardcastError(f"{where}: not valid TOML ({error!s:.120})") from None
-    unknown = sorted(set(data) - _TOP)
+    unknown = sorted(set(data) - _TOP - set(_OTHERS))
     if unknown:
-        known = ", ".join(sorted(_TOP))
+        known = ", ".join(sorted([*_TOP, *_OTHERS]))
         raise HardcastError(f"{where}: unknown key {unknown[0]!r:.60}; there are: {known}")
     if not isinstance(data.get("default"), dict):
         raise HardcastError(f"{where}: a table [default] with kind and bits is missing")
@@ -204,11 +209,15 @@ def parse(name: str, text: str, source: str | None = None) -> Recipe:
         _flag(where, data, "rotate"),
         rounding,
         _flag(where, data, "import_grids"),
+        _other(where, data, "nothing_to_round"),
+        _other(where, data, "no_grids"),
     )
-    if recipe.import_grids and (recipe.rotate or rounding == GPTQ):
+    if recipe.import_grids and recipe.rotate:
         raise HardcastError(
-            f"{where}: import_grids keeps the stored codes, so rotate and gptq cannot change them"
+            f"{where}: import_grids keeps the stored codes, so rotate cannot change them"
         )
+    if recipe.import_grids and recipe.wide is not None:
+        raise HardcastError(f"{where}: [wide] is measured without grids: no import_grids")
     if recipe.wide is not None and rounding != GPTQ:
         raise HardcastError(f"{where}: [wide] is chosen by calibration: it needs rounding gptq")
     return recipe
@@ -226,6 +235,18 @@ def _flag(where: str, data: dict[str, Any], key: str) -> bool:
     if not isinstance(value, bool):
         raise HardcastError(f"{where}: {key} is {value!r:.60}, expected true or false")
     return value
+
+
+def _other(where: str, data: dict[str, Any], key: str) -> str:
+    """The packaged recipe that stands for this one where there is nothing, or all, to round."""
+    value = data.get(key, "")
+    if key in data and value not in names():
+        raise HardcastError(
+            f"{where}: {key} is {value!r:.60}, expected one of {', '.join(names())}"
+        )
+    if value and not (data.get("import_grids") and data.get("rounding") == GPTQ):
+        raise HardcastError(f"{where}: {key} needs import_grids true and rounding gptq")
+    return str(value)
 
 
 def _code(where: str, table: str, entry: Any) -> Code:

@@ -14,6 +14,7 @@ from hardcast.numerics.points import Points
 from hardcast.program.step import Embed, Matvec, Step
 from hardcast.quantize.calibration import Calibration
 from hardcast.quantize.folding import Source
+from hardcast.quantize.imports import import_matrix
 from hardcast.quantize.nearest import quantize_matrix
 from hardcast.quantize.recipe import Recipe
 
@@ -73,11 +74,15 @@ class Rounder:
             self._calibration.run(step, matrix, factor)
 
     def _round(self, step: Embed | Matvec, factor: float) -> Matrix:
-        code = self.recipe.code(step.matrix)
-        if self._calibration is not None and isinstance(step, Matvec):
-            return self._calibration.matrix(step, code, factor)
-        shape = self._shapes[step.matrix]
-        return quantize_matrix(self.recipe, step.matrix, shape, self.source, factor, self._pool)
+        recipe, name = self.recipe, step.matrix
+        code, shape = recipe.code(name), self._shapes[name]
+        if self._calibration is None or isinstance(step, Embed):
+            return quantize_matrix(recipe, name, shape, self.source, factor, self._pool)
+        if recipe.import_grids:
+            kept = import_matrix(name, shape, self.source, code, factor)
+            if kept is not None:
+                return kept
+        return self._calibration.matrix(step, code, factor)
 
     def _read_again(self, step: Embed) -> bool:
         readers = [s for s in self.source.program.steps if isinstance(s, Matvec)]

@@ -95,7 +95,7 @@ def test_a_vocabulary_smaller_than_top_k(tmp_path: Path) -> None:
 def tiny_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     folder = tmp_path_factory.mktemp("tiny")
     model = tiny.write_gguf(folder / "tiny.gguf", "llama")
-    flow.build(str(model), folder / "image")
+    flow.build(str(model), folder / "image", recipe="4bit")
     return open_image(folder / "image")
 
 

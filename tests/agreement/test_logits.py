@@ -91,7 +91,7 @@ def test_built_models(folder: Path, name: str, bits: int) -> None:
     architecture, overrides = MODELS[name]
     model = tiny.write_safetensors(folder / name, architecture, **overrides)
     path = folder / f"{name}-{bits}.image"
-    flow.build(str(model), path, activation_bits=bits, context=160)
+    flow.build(str(model), path, activation_bits=bits, context=160, recipe="4bit")
     image = open_image(path)
     assert_agreement(image, draw_tokens(bits, 40, image.program.shape.vocab_size), seed=bits)
 
@@ -99,7 +99,7 @@ def test_built_models(folder: Path, name: str, bits: int) -> None:
 @pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0"])
 def test_models_on_their_files_own_grid(folder: Path, quant: str) -> None:
     model = tiny.write_gguf(folder / f"{quant}.gguf", "llama", quant=quant)
-    flow.build(str(model), folder / quant, context=160)
+    flow.build(str(model), folder / quant, context=160, recipe="4bit")
     assert_agreement(open_image(folder / quant), draw_tokens(1, 30, 1009), seed=1)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardcast.checkpoint import Checkpoint, open_checkpoint
+from hardcast.checkpoint.base import GridForm
 from hardcast.checkpoint.gguf_blocks import GRIDS, can_dequantize, dequantize
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
@@ -166,7 +167,7 @@ def test_sizes_that_are_listed_for_every_layer(tmp_path: Path) -> None:
         opened(tiny.write_gguf(tmp_path / "n.gguf", "llama", metadata=metadata))
 
 
-@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0"])
+@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "MXFP4"])
 def test_grid_is_exactly_the_dequantized_weights(tmp_path: Path, quant: str) -> None:
     checkpoint = opened(tiny.write_gguf(tmp_path / "m.gguf", "llama", quant=quant))
     kind = gguf.GGMLQuantizationType[quant]
@@ -176,16 +177,18 @@ def test_grid_is_exactly_the_dequantized_weights(tmp_path: Path, quant: str) -> 
             assert grid is None
             continue
         assert grid is not None
-        assert grid.bits == (8 if quant == "Q8_0" or "embed" in name else 4)
+        assert checkpoint.grid_form(name) == GridForm(grid.bits, grid.group_size, grid.codebook)
+        eight = quant == "Q8_0" or (quant.startswith("Q4") and "embed" in name)
+        assert grid.bits == (8 if eight else 5 if quant.startswith("Q5") else 4)
         assert grid.codes.shape == array.shape
         assert grid.scale.shape == (array.shape[0], array.shape[1] // grid.group_size)
         values = np.repeat(grid.scale, grid.group_size, axis=1) * grid.codes.astype(np.float32)
         if grid.minimum is not None:
-            assert grid.codes.min() >= 0 and grid.codes.max() <= 15
+            assert grid.codes.min() >= 0 and grid.codes.max() < 1 << grid.bits
             values += np.repeat(grid.minimum, grid.group_size, axis=1)
         found = checkpoint.tensor(name)
         np.testing.assert_array_equal(values, found, err_msg=name)
-        if "embed" not in name:
+        if not (quant.startswith("Q4") and "embed" in name):
             # Rows are quantized one by one, so their order does not matter to the package.
             stored = gguf.quants.dequantize(gguf.quants.quantize(array, kind), kind)
             np.testing.assert_array_equal(found, stored, err_msg=name)
@@ -195,7 +198,7 @@ def test_grid_is_exactly_the_dequantized_weights(tmp_path: Path, quant: str) -> 
         np.testing.assert_array_equal(part.scale, grid.scale[3:40])
 
 
-@pytest.mark.parametrize("quant", ["F16", "BF16", "Q5_0", "Q5_1"])
+@pytest.mark.parametrize("quant", ["F16", "BF16"])
 def test_other_types_equal_the_packages_values(tmp_path: Path, quant: str) -> None:
     checkpoint = opened(tiny.write_gguf(tmp_path / "m.gguf", "qwen3", quant=quant))
     kind = gguf.GGMLQuantizationType[quant]
@@ -287,21 +290,40 @@ def test_unknown_tensor_is_named(tmp_path: Path) -> None:
         checkpoint.tensor("model.layers.7.mlp.up_proj.weight")
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 3))
-def test_q4_k_is_a_grid_as_it_stands(seed: int, rows: int, blocks: int) -> None:
-    """Any bytes of that type, scales of either sign and of none: the package's own values."""
+HALVES = {"Q4_0": 1, "Q5_0": 1, "Q8_0": 1, "IQ4_NL": 1, "IQ4_XS": 1, "MXFP4": 0}  # else 2
+
+
+@given(
+    st.sampled_from(sorted(GRIDS)),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_any_bytes_are_the_packages_own_values(
+    kind: str, seed: int, rows: int, blocks: int
+) -> None:
+    """Every type that is a grid as it stands; scales of either sign and of none."""
     rng = np.random.default_rng(seed)
-    stored = rng.integers(0, 256, (rows, blocks, 144), dtype=np.uint8)
-    scales = rng.normal(0, 0.1, (rows, blocks, 2)).astype("<f2")
+    values, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    stored = rng.integers(0, 256, (rows, blocks, size), dtype=np.uint8)
+    scales = rng.normal(0, 0.1, (rows, blocks, HALVES.get(kind, 2))).astype("<f2")
     scales[rng.random(scales.shape) < 0.2] = 0
-    stored[..., :4] = scales.view(np.uint8)
+    stored[..., : scales.shape[2] * 2] = scales.view(np.uint8)
+    if kind == "MXFP4":
+        stored[..., 0] = rng.integers(0, 250, (rows, blocks))
     stored = stored.reshape(rows, -1)
-    grid = GRIDS["Q4_K"](stored)
-    assert grid.minimum is not None and grid.codes.max() <= 15
-    assert grid.codes.shape == (rows, 256 * blocks) and grid.scale.shape == (rows, 8 * blocks)
-    spread = [np.repeat(part, grid.group_size, axis=1) for part in (grid.scale, grid.minimum)]
-    values = spread[0] * grid.codes.astype(np.float32) + spread[1]
-    np.testing.assert_array_equal(values, dequantize(stored, "Q4_K"))
+    grid, form = GRIDS[kind].read(stored), GRIDS[kind].form
+    assert (grid.bits, grid.group_size, grid.codebook) == (form.bits, 32, form.codebook)
+    assert grid.codes.shape == (rows, values * blocks)
+    assert grid.scale.shape == (rows, values * blocks // 32)
+    if grid.codebook:
+        assert set(np.unique(grid.codes)) <= set(grid.codebook)
+    elif grid.minimum is not None:
+        assert grid.codes.dtype == np.uint8 and grid.codes.max() < 1 << grid.bits
+    found = np.repeat(grid.scale, 32, axis=1) * grid.codes.astype(np.float32)
+    if grid.minimum is not None:
+        found = found + np.repeat(grid.minimum, 32, axis=1)
+    np.testing.assert_array_equal(found, dequantize(stored, kind))
 
 
 def test_empty_tokens_have_the_names_that_llama_cpp_gives_them(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image")
     model = tiny.write_gguf(folder / "tiny.gguf", "qwen2")
     out = folder / "tiny.image"
-    assert cli.main(["build", str(model), "-o", str(out), "--context", "64"]) == 0
+    assert (
+        cli.main(["build", str(model), "--recipe", "4bit", "-o", str(out), "--context", "64"]) == 0
+    )
     return out
 
 

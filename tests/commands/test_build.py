@@ -20,13 +20,22 @@ from hardcast import cli, flow
 from hardcast.console import Bars
 from hardcast.image import open_image
 from hardcast.image.layout import MANIFEST
+from hardcast.quantize import recipe as recipes
 from tests import tiny
+
+FOUR = ["--recipe", "4bit"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as GGUF."""
     return tiny.write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf", "llama")
+
+
+@pytest.fixture(autouse=True)
+def to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked here are folders and lines, not weights; tests/quantize has the real default."""
+    monkeypatch.setattr(recipes, "DEFAULT", FOUR[1])
 
 
 def failed(argv: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
@@ -228,7 +237,17 @@ def test_writing_fails_in_the_middle(model: Path, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     ended = subprocess.run(
-        [sys.executable, "-B", "-m", "hardcast", "build", str(model), "-o", str(tmp_path / "i")],
+        [
+            sys.executable,
+            "-B",
+            "-m",
+            "hardcast",
+            "build",
+            str(model),
+            "-o",
+            str(tmp_path / "i"),
+            *FOUR,
+        ],
         capture_output=True,
         text=True,
         preexec_fn=limit,
@@ -295,7 +314,7 @@ def test_a_real_signal_in_the_middle_of_a_build(sent: signal.Signals, tmp_path: 
     folder = tmp_path / "out"
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "hardcast", "build", str(model), "-o", str(folder / "i")],
+        [sys.executable, "-m", "hardcast", "build", str(model), "-o", str(folder / "i"), *FOUR],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -119,7 +119,7 @@ def test_an_image_is_priced_by_its_own_codes(
 ) -> None:
     model = tiny.write_gguf(tmp_path / "tiny.gguf", "qwen2")
     image = str(tmp_path / "tiny.image")
-    assert cli.main(["build", str(model), "-o", image, "--context", "64"]) == 0
+    assert cli.main(["build", str(model), "--recipe", "4bit", "-o", image, "--context", "64"]) == 0
     chip = ["--preset", "tiny", "--context", "48", "--tile-rows", "4"]
     values = answered([image, *chip], capsys)
     assert len(values["digest"]) == 64 and values["recipe"] == "4bit"

@@ -20,7 +20,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("image")
     model = tiny.write_gguf(folder / "tiny.gguf", "llama")
     out = folder / "tiny.image"
-    assert cli.main(["build", str(model), "-o", str(out), "--context", str(CONTEXT)]) == 0
+    assert (
+        cli.main(
+            ["build", str(model), "--recipe", "4bit", "-o", str(out), "--context", str(CONTEXT)]
+        )
+        == 0
+    )
     return str(out)
 
 

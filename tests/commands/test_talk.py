@@ -30,7 +30,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny chip image with a chat template and room for 128 positions."""
     out = tmp_path_factory.mktemp("image") / "tiny.image"
-    assert cli.main(["build", str(model), "-o", str(out), "--context", str(CONTEXT)]) == 0
+    assert (
+        cli.main(
+            ["build", str(model), "--recipe", "4bit", "-o", str(out), "--context", str(CONTEXT)]
+        )
+        == 0
+    )
     return str(out)
 
 

@@ -26,7 +26,7 @@ CONTEXT = 64
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     folder = tmp_path_factory.mktemp("likelihood")
     source = tiny.write_gguf(folder / "tiny.gguf", "llama", quant="Q4_1")
-    flow.build(str(source), folder / "tiny.chip", context=CONTEXT)
+    flow.build(str(source), folder / "tiny.chip", context=CONTEXT, recipe="4bit")
     return Golden(open_image(folder / "tiny.chip"))
 
 

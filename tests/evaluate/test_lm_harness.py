@@ -34,7 +34,7 @@ from hardcast.evaluate.lm_harness import HardcastLM  # noqa: E402
 def image_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("harness")
     source = tiny.write_gguf(folder / "tiny.gguf", "llama", quant="Q4_1")
-    flow.build(str(source), folder / "tiny.chip")
+    flow.build(str(source), folder / "tiny.chip", recipe="4bit")
     return folder / "tiny.chip"
 
 

@@ -27,7 +27,7 @@ def build(folder: Path, activation_bits: int) -> tuple[Golden, FloatModel]:
     """Golden on a tiny image with an exact 4-bit grid, and the float model of the same weights."""
     source = tiny.write_gguf(folder / "tiny.gguf", "llama", quant="Q4_1")
     image = folder / f"{activation_bits}.chip"
-    flow.build(str(source), image, activation_bits=activation_bits)
+    flow.build(str(source), image, activation_bits=activation_bits, recipe="4bit")
     checkpoint = open_checkpoint(str(source))
     reference = FloatModel(
         models.build_program(checkpoint.config),

@@ -15,7 +15,9 @@ def test_the_line_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = tmp_path / "tiny.chip"
-    flow.build(str(tiny.write_gguf(tmp_path / "tiny.gguf", "llama", quant="Q4_1")), image)
+    flow.build(
+        str(tiny.write_gguf(tmp_path / "tiny.gguf", "llama", quant="Q4_1")), image, recipe="4bit"
+    )
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "lm_eval" else real(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from hardcast.checkpoint.base import Grid
+from hardcast.checkpoint.base import Grid, GridForm
 from hardcast.image.matrix import Matrix
 from hardcast.program.program import Program
 from hardcast.quantize.code import Code
@@ -70,6 +72,9 @@ class FloatRows:
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         return None
 
+    def grid_form(self, name: str) -> GridForm | None:
+        return None
+
 
 def weights_of(grid: Grid) -> np.ndarray:
     """float64[out, in]: what a stored grid stands for."""
@@ -88,4 +93,7 @@ class GridRows(FloatRows):
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
         g, part = self.stored, rows or slice(None)
         minimum = None if g.minimum is None else g.minimum[part]
-        return Grid(g.bits, g.codes[part], g.scale[part], minimum, g.group_size)
+        return replace(g, codes=g.codes[part], scale=g.scale[part], minimum=minimum)
+
+    def grid_form(self, name: str) -> GridForm | None:
+        return GridForm(self.stored.bits, self.stored.group_size, self.stored.codebook)

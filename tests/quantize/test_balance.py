@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from hardcast import flow, models
 from hardcast.checkpoint import open_checkpoint
+from hardcast.checkpoint.base import Grid
 from hardcast.engine import Engine
 from hardcast.image import open_image
 from hardcast.quantize import balance
 from hardcast.quantize.balance import Balanced
 from hardcast.quantize.float_forward import FloatModel
 from hardcast.quantize.folding import Plain, Rotated
-from hardcast.quantize.grid import from_grid4, from_grid8
+from hardcast.quantize.grid import offset_grid, signed_grid
 from tests import tiny
 
 EIGHT_BITS = 'rounding = "nearest"\n[default]\nkind = "symmetric"\nbits = 4\nplanes = 2\n'
@@ -116,13 +117,13 @@ def test_a_stored_grid_stays_exact(seed: int, exponents: list[int], bits: int) -
     moved = np.ldexp(scale, np.array(exponents)[:, None])
     if bits == 4:
         codes, minimum = rng.integers(0, 16, (5, 64)).astype(np.uint8), -scale * 7
-        one = from_grid4("a", codes, scale, minimum, 32, 1.0)
+        one = offset_grid("a", Grid(4, codes, scale, minimum, 32), 1.0)
         lower = np.ldexp(minimum, np.array(exponents)[:, None])
-        other = from_grid4("a", codes, moved, lower, 32, 1.0)
+        other = offset_grid("a", Grid(4, codes, moved, lower, 32), 1.0)
         assert one.offsets is not None and np.array_equal(one.offsets, other.offsets)
     else:
         values = rng.integers(-127, 128, (5, 64)).astype(np.int8)
-        one, other = (from_grid8("a", values, s, 32, 1.0) for s in (scale, moved))
+        one, other = (signed_grid("a", Grid(8, values, s, None, 32), 1.0) for s in (scale, moved))
     assert np.array_equal(one.codes, other.codes) and np.array_equal(one.scales, other.scales)
     assert np.array_equal(one.row_multiplier, other.row_multiplier)
     assert np.array_equal(other.row_shift, one.row_shift - np.array(exponents))

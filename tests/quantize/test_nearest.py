@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hardcast.checkpoint.base import Grid
 from hardcast.errors import HardcastError
 from hardcast.image.matrix import MOST_SHIFT, Matrix
-from hardcast.quantize import nearest, scales
+from hardcast.quantize import imports, nearest, scales
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.code import Code
 from hardcast.quantize.grid import ROW_SUM_BITS
@@ -248,7 +248,7 @@ def test_pieces_and_threads_change_nothing(
     assert whole.planes == (1 if "q_proj" in name else 2)
     with ThreadPoolExecutor(3) as pool:
         for piece, chunk in ((1, 1), (70, 200), (5 * 70, 70), (36 * 70 + 1, 7 * 70), (1 << 22, 99)):
-            monkeypatch.setattr(nearest, "PIECE_WEIGHTS", piece)
+            monkeypatch.setattr(imports, "PIECE_WEIGHTS", piece)
             monkeypatch.setattr(nearest, "CHUNK_WEIGHTS", chunk)
             monkeypatch.setattr(scales, "CHUNK_WEIGHTS", chunk)
             for threads in (None, pool):
@@ -281,7 +281,7 @@ def test_grids_are_imported_where_the_code_has_room_and_the_recipe_says_so() -> 
         integers = found.values()
         np.testing.assert_array_equal(integers, grid(bits).codes)
         assert same(*imported(code, grid(bits), False))
-    others = [replace(CODES[name], group_size=32) for name in CODES if name != "symmetric 2x4"]
-    for code in others:
-        assert same(*imported(code, grid(8), True))
-        assert code.kind == "asymmetric" or same(*imported(code, grid(4), True))
+    for code in [replace(CODES[name], group_size=32) for name in CODES]:
+        for bits in (4, 8):
+            kept = bits <= code.bits or (code.planes == 2 and bits <= 2 * code.bits)
+            assert same(*imported(code, grid(bits), True)) != kept

@@ -32,7 +32,8 @@ SHAPES = {
 
 
 def test_the_packaged_recipes() -> None:
-    assert recipes.names() == sorted(["3/6", "3bit", "4/8", "4bit", "4gptq", "auto", "ternary"])
+    known = ["3/6", "3bit", "4/8", "4bit", "4gptq", "4keep", "auto", "file", "ternary"]
+    assert recipes.names() == known
     assert recipes.DEFAULT in recipes.names()
     for name in recipes.names():
         recipe = recipes.get(name)
@@ -184,9 +185,17 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "bad wide": (MINIMAL + "[wide]\nbits = 3\n", "[wide] lacks kind"),
     "grids rotated": ("import_grids = true\nrotate = true\n" + MINIMAL, "import_grids keeps"),
-    "grids calibrated": (
-        'import_grids = true\nrounding = "gptq"\n' + MINIMAL,
-        "import_grids keeps",
+    "grids searched": (
+        'import_grids = true\nrounding = "gptq"\n'
+        + MINIMAL
+        + '[wide]\nkind = "symmetric"\nbits = 4\n',
+        "[wide] is measured without grids: no import_grids",
+    ),
+    "other of no name": ('no_grids = "5bit"\n' + MINIMAL, "no_grids is '5bit', expected one of"),
+    "other a number": ("nothing_to_round = 4\n" + MINIMAL, "nothing_to_round is 4, expected one"),
+    "other without need": (
+        'import_grids = true\nno_grids = "4bit"\n' + MINIMAL,
+        "no_grids needs import_grids true and rounding gptq",
     ),
 }
 

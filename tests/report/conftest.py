@@ -22,5 +22,5 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny image whose folder's name would be markup if anything let it."""
     folder = tmp_path_factory.mktemp("image")
     model = tiny.write_gguf(folder / "tiny.gguf", "llama")
-    flow.build(str(model), folder / HOSTILE, context=64)
+    flow.build(str(model), folder / HOSTILE, context=64, recipe="4bit")
     return folder / HOSTILE

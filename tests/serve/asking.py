@@ -27,7 +27,7 @@ CONTEXT = 256
 def build_image(folder: Path, context: int = CONTEXT) -> Image:
     """A tiny model as an image."""
     model = tiny.write_safetensors(folder / "m", "llama", max_position_embeddings=context)
-    flow.build(str(model), folder / "i", context=context)
+    flow.build(str(model), folder / "i", context=context, recipe="4bit")
     return open_image(folder / "i")
 
 

@@ -41,7 +41,12 @@ def build_image(folder: Path, template: str | None = None, context: int = CONTEX
     sizes = {"max_position_embeddings": context}
     model = tiny.write_gguf(folder / "tiny.gguf", "llama", metadata=metadata, **sizes)
     out = folder / "tiny.image"
-    assert cli.main(["build", str(model), "-o", str(out), "--context", str(context)]) == 0
+    assert (
+        cli.main(
+            ["build", str(model), "--recipe", "4bit", "-o", str(out), "--context", str(context)]
+        )
+        == 0
+    )
     return out
 
 

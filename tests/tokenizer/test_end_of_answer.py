@@ -84,7 +84,7 @@ def ending(tmp_path_factory: pytest.TempPathFactory) -> Image:
     config = json.loads((model / "config.json").read_text())
     config["eos_token_id"] = [2, PAD, PAD - 1]
     (model / "config.json").write_text(json.dumps(config))
-    report = flow.build(str(model), folder / "image")
+    report = flow.build(str(model), folder / "image", recipe="4bit")
     assert report.notes == ()
     return open_image(folder / "image")
 
@@ -115,6 +115,6 @@ def test_a_grammar_ends_by_it(ids: list[int]) -> None:
 def test_notes_reach_the_report(tmp_path: Path) -> None:
     model = tiny.write_safetensors(tmp_path / "m", "llama", bos_token_id=5000)
     said: list[str] = []
-    report = flow.build(str(model), tmp_path / "image", note=said.append)
+    report = flow.build(str(model), tmp_path / "image", note=said.append, recipe="4bit")
     assert list(report.notes) == said
     assert f"{model}/config.json: bos_token_id has 5000" in said[0]

@@ -83,7 +83,7 @@ def test_a_folder_is_refused_before_its_weights(
 
     monkeypatch.setattr(SafetensorsCheckpoint, "tensor", no_weight)
     with pytest.raises(HardcastError, match=wanted) as refused:
-        flow.build(str(made), tmp_path / "image")
+        flow.build(str(made), tmp_path / "image", recipe="4bit")
     assert str(made / file) in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "image").exists()
@@ -96,12 +96,12 @@ def test_a_gguf_file_is_refused_too(tmp_path: Path) -> None:
     changes = {"tokenizer.ggml.merges": [" ".join(pair) for pair in merges] + ["z q"]}
     path = tiny.write_gguf(tmp_path / "m.gguf", "llama", metadata=changes)
     with pytest.raises(HardcastError, match="m.gguf.*merges: 'z' and 'q' make 'zq', but 'zq' is"):
-        flow.build(str(path), tmp_path / "image")
+        flow.build(str(path), tmp_path / "image", recipe="4bit")
     path = tiny.write_gguf(
         tmp_path / "m.gguf", "llama", metadata={"tokenizer.chat_template": "{% if %}"}
     )
     with pytest.raises(HardcastError, match="m.gguf: chat template: TemplateSyntaxError"):
-        flow.build(str(path), tmp_path / "image")
+        flow.build(str(path), tmp_path / "image", recipe="4bit")
 
 
 @pytest.mark.parametrize(

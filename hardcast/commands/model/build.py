@@ -2,13 +2,16 @@
 
 MODEL is a .gguf file, a folder with safetensors and config.json, a hub id, or a packaged name
 (see `hardcast models`); with --synthetic the name of a shape, whose weights are drawn at random.
-A recipe says what becomes of the weights: `4bit` keeps the grid of a Q4_0 or Q4_1 file exactly,
-`3bit` and `3/6` rotate the model and round it against a calibration text (GPTQ). A .toml file is a
+A recipe says what becomes of the weights. `4keep`, the default, keeps a stored 4-bit grid exactly
+(Q4_0, Q4_1, Q4_K and others) and rounds matrices without one against a calibration text (GPTQ);
+how long that takes is told first. `4bit` rounds them to the nearest instead: seconds. `file` keeps
+the file's own precision, in 4 or 8 bits; `3bit` and `3/6` rotate the model first. A .toml file is a
 recipe of your own. The image appears under its name only when it is whole; a long build that was
 interrupted goes on where it was when it is started again.
 
 Example:
   hardcast build smollm2-135m -o smollm2.image
+  hardcast build qwen2.5-coder-0.5b --recipe file -o qwen.image
   hardcast build smollm2-135m --recipe 3/6 -o smollm2-3.image
   hardcast build --synthetic llama-3.1-8b --recipe 3/6 -o 8b.image
 """

@@ -214,7 +214,7 @@ def test_a_template_of_its_own_for_tools(tmp_path: Path) -> None:
     """The default one has no place for them; transformers takes the one named tool_use."""
     templates = {"tokenizer.chat_template.tool_use": TOOL_TEMPLATE}
     model = tiny.write_gguf(tmp_path / "tiny.gguf", "llama", metadata=templates)
-    flow.build(str(model), tmp_path / "tiny.image")
+    flow.build(str(model), tmp_path / "tiny.image", recipe="4bit")
     with server(tmp_path / "tiny.image", "--threads", "1") as running, running.client() as client:
         answers = [
             client.post("/v1/chat/completions", json=chat(**more)).json()["usage"]
