@@ -142,15 +142,21 @@ def _replaced(
     return {k: v for k, v in {**found, **(weights or {})}.items() if v is not None}
 
 
+INTEGERS = {"int64": "I64", "int32": "I32", "uint32": "U32", "int8": "I8", "uint8": "U8"}
+
+
 def save_safetensors(path: Path, found: dict[str, np.ndarray], dtype: str = "F32") -> None:
-    """Writes header length, JSON header and data by hand: NumPy has no bfloat16 to hand over."""
+    """Writes header length, JSON header and data by hand: NumPy has no bfloat16 to hand over.
+
+    dtype: of the floats; integers stay what they are.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     data = bytearray()
     for name, array in found.items():
-        start = len(data)
-        data += _to_bytes(array, dtype)
+        start, kind = len(data), INTEGERS.get(array.dtype.name, dtype)
+        data += array.tobytes() if kind != dtype else _to_bytes(array, dtype)
         offsets = [start, len(data)]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)

@@ -5,6 +5,7 @@ Weights that other tools quantised, adapters, other packings. Nothing here reads
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hardcast.errors import HardcastError
 
 ADAPTER = "adapter_config.json"
 NOT_THE_MODEL = ("adapter_model.", "consolidated")  # .safetensors files in another packing
-WHOLE = "give the model that it was made from, or a GGUF file"
+WHOLE = "give the model that it was made from, or it in GGUF, GPTQ, AWQ, MLX or pack-quantized form"
 # Ends of names that no plain model has, and the tool that writes them; the first that fits counts.
 TOOLS = {
     ".absmax": "bitsandbytes (4 bits)",
@@ -112,12 +113,26 @@ def notes(folder: Path) -> list[str]:
     return []
 
 
+def settings_beside(folder: Path) -> dict[str, Any]:
+    """What older tools wrote beside config.json of how the weights are quantised; {} if nothing."""
+    for name in ("quantize_config.json", "quant_config.json"):
+        if (folder / name).is_file():
+            return read_json(folder / name)
+    return {}
+
+
+def tool_of(names: Iterable[str]) -> str | None:
+    """The tool whose packing some tensors have, by the ends of their names."""
+    names = list(names)
+    return next((t for end, t in TOOLS.items() if any(n.endswith(end) for n in names)), None)
+
+
 def refuse_quantized(where: Path, config: dict[str, Any], names: list[str]) -> None:
     """Raises HardcastError if the weights are quantised in a form of another tool's.
 
     where: config.json's path; config: its content; names: of the tensors.
     """
-    tool = next((t for end, t in TOOLS.items() if any(n.endswith(end) for n in names)), None)
+    tool = tool_of(names)
     for key in ("quantization_config", "compression_config", "quantization"):
         said = config.get(key)
         if not said:

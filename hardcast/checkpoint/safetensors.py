@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hardcast.checkpoint import foreign
+from hardcast.checkpoint import foreign, packings
 from hardcast.checkpoint.base import (
     Grid,
     GridForm,
@@ -24,6 +24,7 @@ from hardcast.checkpoint.base import (
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.checkpoint.hf_config import model_config
 from hardcast.checkpoint.hf_tokenizer import hf_tokenizer_source
+from hardcast.checkpoint.packings import Packed
 from hardcast.checkpoint.safetensors_header import ITEM_BYTES, Entry, read_header
 from hardcast.errors import HardcastError
 
@@ -47,8 +48,7 @@ class SafetensorsCheckpoint:
         if not config_path.is_file():
             raise foreign.no_config(self.path)
         self._raw_config = read_json(config_path)
-        stored = _entries(self.path)
-        foreign.refuse_quantized(config_path, self._raw_config, list(stored))
+        stored = self._unpacked(_entries(self.path))
         self._entries = {_full_name(name, stored): entry for name, entry in stored.items()}
         has_head, is_base = HEAD in stored, set(stored) != set(self._entries)
         # Without a word in config.json a missing head says that it is tied, unless it is missing
@@ -57,6 +57,12 @@ class SafetensorsCheckpoint:
             str(config_path), self._raw_config, not has_head and not is_base
         )
         self.notes += foreign.notes(self.path)
+        apart = [e for e in self._entries.values() if isinstance(e, Packed) and not e.form]
+        if apart:
+            self.notes.append(
+                f"{self.path}: {len(apart)} matrices are in act-order, a group's columns apart: "
+                f"their grid cannot be kept, they are rounded anew"
+            )
         self.config = self._settle_head(config)
         found = {name: entry.shape for name, entry in self._entries.items()}
         ignored = [name for name in found if name.endswith(BUFFER_ENDS)]
@@ -64,7 +70,7 @@ class SafetensorsCheckpoint:
         self._names = list(self.config.tensor_shapes())
         for name in self._names:
             entry = self._entries[name]
-            if entry.dtype not in ITEM_BYTES:
+            if isinstance(entry, Entry) and entry.dtype not in ITEM_BYTES:
                 raise HardcastError(
                     f"{entry.path}: tensor {name} has dtype {entry.dtype}; supported are "
                     f"{', '.join(ITEM_BYTES)}"
@@ -81,6 +87,8 @@ class SafetensorsCheckpoint:
     def tensor(self, name: str, rows: slice | None = None) -> np.ndarray:
         """float32; finite or HardcastError."""
         entry = self._entry(name)
+        if isinstance(entry, Packed):
+            return entry.tensor(rows or slice(None))
         start, stop, _ = (rows or slice(None)).indices(entry.shape[0])
         row_bytes = entry.size_bytes // entry.shape[0]
         size = max(0, stop - start) * row_bytes
@@ -90,20 +98,31 @@ class SafetensorsCheckpoint:
         return values
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
-        """None: nothing in this format is an integer grid."""
-        self._entry(name)
-        return None
+        """Of a matrix that another tool packed (packings/), codes as they are."""
+        entry = self._entry(name)
+        return entry.grid(rows or slice(None)) if isinstance(entry, Packed) else None
 
     def grid_form(self, name: str) -> GridForm | None:
-        """None, as grid."""
-        self._entry(name)
-        return None
+        """As grid."""
+        entry = self._entry(name)
+        return entry.form if isinstance(entry, Packed) else None
 
     def tokenizer_source(self) -> dict[str, Any]:
         """The folder's tokenizer files; see hf_tokenizer.py."""
         return hf_tokenizer_source(self.path, self._raw_config)
 
-    def _entry(self, name: str) -> Entry:
+    def _unpacked(self, stored: dict[str, Entry]) -> dict[str, Entry | Packed]:
+        """The tensors with packed matrices under their weights' names; refuses other packings."""
+        where, config = self.path / "config.json", self._raw_config
+        said = packings.settings(config, foreign.settings_beside(self.path))
+        found = dict[str, Entry | Packed](stored)
+        if said is not None:
+            found = packings.collect(str(where), said, stored)
+        if found.keys() == stored.keys() or foreign.tool_of(found) is not None:
+            foreign.refuse_quantized(where, config, list(found))
+        return found
+
+    def _entry(self, name: str) -> Entry | Packed:
         if name not in self._entries:
             raise HardcastError(f"{self.path}: there is no tensor {name}")
         return self._entries[name]
@@ -149,7 +168,7 @@ class SafetensorsCheckpoint:
         return all(np.array_equal(self.tensor(one, p), self.tensor(other, p)) for p in pieces)
 
 
-def _full_name(name: str, stored: dict[str, Entry]) -> str:
+def _full_name(name: str, stored: dict[str, Entry | Packed]) -> str:
     """A tensor's name in the whole model: a base model is saved without its prefix."""
     full = BASE + name
     return full if name.startswith(BASE_NAMES) and full not in stored else name

@@ -19,6 +19,7 @@ from hardcast.files import check_file
 
 HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+INTEGER_BYTES = {"I64": 8, "I32": 4, "U32": 4, "I8": 1, "U8": 1}  # of packed weights
 POINTER = b"version https://git-lfs"
 
 
@@ -109,6 +110,7 @@ def _entry(path: Path, name: str, value: Any, start: int, file_bytes: int) -> En
         )
     if not isinstance(dtype, str):
         raise HardcastError(f"{where}: its dtype {dtype!r:.40} is no name")
-    if dtype in ITEM_BYTES and ITEM_BYTES[dtype] * math.prod(shape) != end - begin:
+    size = (ITEM_BYTES | INTEGER_BYTES).get(dtype)
+    if size is not None and size * math.prod(shape) != end - begin:
         raise HardcastError(f"{where}: {end - begin} bytes for {dtype} of shape {list(shape)}")
     return Entry(path, dtype[:20], shape, start + begin, end - begin)

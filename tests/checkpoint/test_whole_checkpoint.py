@@ -157,11 +157,11 @@ def test_a_model_of_more_than_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "end, tool",
     [
-        ("mlp.up_proj.qweight", "GPTQ or AWQ"),
+        ("mlp.up_proj.qzeros", "GPTQ or AWQ"),
         ("mlp.up_proj.g_idx", "GPTQ"),
         ("mlp.up_proj.weight.absmax", "bitsandbytes (4 bits)"),
         ("mlp.up_proj.SCB", "bitsandbytes (8 bits)"),
-        ("mlp.up_proj.weight_packed", "compressed-tensors"),
+        ("mlp.up_proj.weight_scale", "compressed-tensors or ModelOpt"),
         ("mlp.up_proj.weight_scale_inv", "FP8 in blocks"),
         ("mlp.up_proj.biases", "MLX"),
         ("mlp.up_proj.q_invperm", "ExLlamaV2 (EXL2)"),
