@@ -101,6 +101,23 @@ def test_grids_in_places_stay_and_the_others_are_calibrated(
     assert report.digest == built(model, calibrate=text)[0].digest
 
 
+def test_a_build_in_between_goes_on_where_it_was(tmp_path: Path, text: Path) -> None:
+    """Kept and calibrated matrices alike are finished ones."""
+    roles = {"down_proj": "Q4_0", "k_proj": "Q4_1"}
+    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", quant="F16", roles=roles, **SIZES)
+    whole = built(model, calibrate=text)[0]
+
+    def stop(what: str, done: int, total: int | None) -> None:
+        if what == "quantizing" and done == 12:
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            flow.build(str(model), tmp_path / "i", calibrate=text, progress=stop)
+        assert (tmp_path / ".i.partial.journal").exists()
+    assert flow.build(str(model), tmp_path / "i", calibrate=text).digest == whole.digest
+
+
 def test_a_text_is_refused_where_nothing_is_calibrated(tmp_path: Path, text: Path) -> None:
     model = tiny.write_gguf(tmp_path / "m.gguf", "qwen3", **SIZES)
     with pytest.raises(HardcastError, match="4keep: every matrix keeps its own grid: no --cal"):
