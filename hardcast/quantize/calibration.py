@@ -92,10 +92,11 @@ class Calibration:
 
     def matrix(self, step: Matvec, code: Code, factor: float) -> Matrix:
         """Rounds the matrix of `step`, times `factor`, against the chip's own input."""
-        rounding = self._rounding(step.src, code)
+        rounding = self._rounding(step, code)
 
         def piece(rows: slice) -> Matrix:
-            values, scales = rounding.round(self.source.tensor(step.matrix, rows), code)
+            weights = self.source.tensor(step.matrix, rows)
+            values, scales = rounding.round(weights, code, self._crossed(step.src, weights))
             return assemble(step.matrix, values, scales, code, factor)
 
         return stack_rows(list(self._pool.map(piece, self._pieces(step))))
@@ -142,24 +143,39 @@ class Calibration:
         length = self.windows.shape[1]
         return [slice(i * length, (i + 1) * length) for i in range(len(self.windows))]
 
-    def _rounding(self, src: str, code: Code) -> Rounding:
-        """The Hessian of a buffer made ready for a group size, also shared."""
-        known, found = self._hessian(src), self._roundings.get(src)
+    def _rounding(self, step: Matvec, code: Code) -> Rounding:
+        """The Hessian of a step's input made ready for a group size, also shared."""
+        src = step.src
+        known, found = self._hessian(step), self._roundings.get(src)
         if found is None or found.group != code.group(self.shape.width(src)):
-            found = self._roundings[src] = Rounding.of(known, code)
+            rows = self._rows_reading(step)
+            found = self._roundings[src] = Rounding.of(known, code, rows, self._pool)
         return found
 
-    def _hessian(self, src: str) -> Hessian:
-        """The Hessian of a buffer; matrices that read the same input share it."""
+    def _rows_reading(self, step: Matvec) -> int:
+        """Rows of all matrices that read what `step` reads, from it on."""
+        steps = self.source.program.steps
+        rows = 0
+        for later in steps[steps.index(step) :]:
+            if isinstance(later, Matvec) and later.src == step.src:
+                rows += self.shape.width(later.dst)
+            if step.src in reads_writes(later)[1]:
+                break
+        return rows
+
+    def _hessian(self, step: Matvec) -> Hessian:
+        """The Hessian of a step's input; matrices that read the same input share it."""
+        src = step.src
         if src not in self._known:
             chip, exact = self._chip.buffers[src], self._exact.buffers[src]
             size = chip.shape[1]
             gram = np.zeros((size, size))
-            cross = None if chip is exact else np.zeros((size, size))
+            moves = chip is not exact and 2 * self._rows_reading(step) >= size
+            cross = np.zeros((size, size)) if moves else None
 
             def sums(rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
                 one = chip[rows].T @ chip[rows]
-                return one, None if chip is exact else (exact[rows] - chip[rows]).T @ chip[rows]
+                return one, (exact[rows] - chip[rows]).T @ chip[rows] if moves else None
 
             for one, other in self._pool.map(sums, self._windows_of()):
                 gram += one
@@ -167,6 +183,18 @@ class Calibration:
                     cross += other
             self._known[src] = hessian(gram, cross)
         return self._known[src]
+
+    def _crossed(self, src: str, weights: np.ndarray) -> np.ndarray | None:
+        """weights @ cross, where few rows read a wide input: two thin products instead of a
+        square one. float32[out, in], or None where the Hessian has it or there is none.
+        """
+        chip, exact = self._chip.buffers[src], self._exact.buffers[src]
+        if chip is exact or self._known[src].cross is not None:
+            return None
+        found = np.zeros_like(weights)
+        for rows in self._windows_of():
+            found += (weights @ (exact[rows] - chip[rows]).T) @ chip[rows]
+        return found
 
     def _multiply(self, step: Matvec, matrix: Matrix | None, factor: float) -> None:
         if step.dst == "logits":  # nothing is rounded after it

@@ -15,6 +15,7 @@ ours.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ TRIALS = {
 }
 HEADROOM = 1.05  # of a row's largest scale over what its weights need before errors reach them
 STRIP = 16  # columns of a group whose errors reach each other one by one
-SMALL = 96  # below it a general inverse is as quick
+SMALL = 128  # columns of a factor up to which LAPACK is as quick as products
+PIECE_ROWS = 512  # of a product that threads share
 LONGEST_BLOCK = 256  # columns of a group whose scale is tried; longer ones keep the scale found
 
 
@@ -42,7 +44,8 @@ class Hessian:
     """What a calibration text says about one input: how errors of its channels add up.
 
     damped: float64[in, in], H with its diagonal raised. diagonal: float32[in], of H itself.
-    cross: float32[in, in] or None: W moves by SHIFT W cross H^-1 before it is rounded.
+    cross: float32[in, in] or None: W moves by SHIFT W cross H^-1 before it is rounded. Where few
+    rows read a wide input, W cross is made without it (`Rounding.round`).
     """
 
     damped: np.ndarray
@@ -62,28 +65,44 @@ class Hessian:
             parts.append(inside[np.argsort(-self.diagonal[inside], kind="stable")])
         return np.concatenate(parts)
 
-    def factor(self, order: np.ndarray) -> np.ndarray:
+    def factor(self, order: np.ndarray, pool: Executor | None = None) -> np.ndarray:
         """float32[in, in], upper triangular U with (H[order][:, order])^-1 = U^T U."""
-        # H = R R^T with R upper triangular is Cholesky's of H turned round; H^-1 = R^-T R^-1.
-        turned = self.damped[np.ix_(order, order)][::-1, ::-1]
-        upper = np.linalg.cholesky(turned)[::-1, ::-1]
-        return invert_upper(np.ascontiguousarray(upper)).astype(np.float32)
+        return inverse_factor(self.damped[np.ix_(order, order)], pool).astype(np.float32)
 
 
-def invert_upper(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of an upper triangular float64[n, n], by halves: a sixth of a general one's work.
+def inverse_factor(matrix: np.ndarray, pool: Executor | None = None) -> np.ndarray:
+    """Upper triangular U, float64[n, n], with matrix^-1 = U^T U; matrix: symmetric, positive.
 
-    inv [[A, B], [0, D]] = [[inv A, -inv A B inv D], [0, inv D]].
+    By halves, so that nearly all of it is products, which a pool can share:
+    [[A, B], [B^T, D]] = R R^T with R = U^-1 = [[R1, S], [0, R2]] gives U2 from D, S = B U2^T,
+    U1 from A - S S^T, and U's upper right is -U1 S U2. The sixth of a second that LAPACK's own
+    Cholesky takes at 1536 columns grows to four at 4864, on one thread.
     """
     n = len(matrix)
     if n <= SMALL:
-        return np.triu(np.linalg.inv(matrix))
+        # R is upper triangular: Cholesky's factor of the matrix turned round, turned back.
+        return np.triu(np.linalg.inv(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]))
     half = n // 2
     result = np.zeros_like(matrix)
-    result[:half, :half] = invert_upper(matrix[:half, :half])
-    result[half:, half:] = invert_upper(matrix[half:, half:])
-    between = result[:half, :half] @ matrix[:half, half:]
-    result[:half, half:] = -(between @ result[half:, half:])
+    below = result[half:, half:] = inverse_factor(matrix[half:, half:], pool)
+    between = product(matrix[:half, half:], below.T, pool)
+    rest = matrix[:half, :half] - product(between, between.T, pool)
+    above = result[:half, :half] = inverse_factor(rest, pool)
+    result[:half, half:] = -product(product(above, between, pool), below, pool)
+    return result
+
+
+def product(left: np.ndarray, right: np.ndarray, pool: Executor | None = None) -> np.ndarray:
+    """left @ right, rows shared out among a pool's threads in pieces that don't depend on it."""
+    if pool is None or len(left) <= PIECE_ROWS:
+        return left @ right
+    result = np.empty((len(left), right.shape[1]), left.dtype)
+
+    def piece(first: int) -> None:
+        rows = slice(first, first + PIECE_ROWS)
+        np.matmul(left[rows], right, out=result[rows])
+
+    list(pool.map(piece, range(0, len(left), PIECE_ROWS)))
     return result
 
 
@@ -105,29 +124,42 @@ def hessian(gram: np.ndarray, cross: np.ndarray | None) -> Hessian:
 
 @dataclass(frozen=True)
 class Rounding:
-    """One input's Hessian made ready for codes of one group size; shared by matrices and pieces."""
+    """One input's Hessian made ready for codes of one group size; shared by matrices and pieces.
+
+    pull: float32[in, in], cross H^-1 with its columns in `order`, or None: a row at a time then.
+    """
 
     hessian: Hessian
     group: int
     order: np.ndarray
     factor: np.ndarray
+    pull: np.ndarray | None
 
     @staticmethod
-    def of(hessian: Hessian, code: Code) -> Rounding:
-        """For matrices coded by `code`."""
-        group = code.group(len(hessian.diagonal))
+    def of(hessian: Hessian, code: Code, rows: int = 0, pool: Executor | None = None) -> Rounding:
+        """For matrices coded by `code`. rows: of all of them that read this input."""
+        columns = len(hessian.diagonal)
+        group = code.group(columns)
         order = hessian.order(group)
-        return Rounding(hessian, group, order, hessian.factor(order))
+        factor = hessian.factor(order, pool)
+        pull = None
+        if hessian.cross is not None and rows > columns:  # fewer products than row by row
+            ordered = product(hessian.cross[:, order], factor.T, pool)
+            pull = product(ordered, factor, pool)
+        return Rounding(hessian, group, order, factor, pull)
 
-    def round(self, weights: np.ndarray, code: Code) -> tuple[np.ndarray, Scales]:
+    def round(
+        self, weights: np.ndarray, code: Code, crossed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Scales]:
         """Values of the code (float32[out, in]) and scales for float32[out, in] weights.
 
+        crossed: float32[out, in], weights @ cross, where the Hessian leaves it to the caller.
         Rows are independent: a matrix may come in pieces.
         """
         # Transposed, so that a column is one contiguous row of memory.
         left = np.ascontiguousarray(weights.T[self.order])
-        if self.hessian.cross is not None:
-            moved = (weights @ self.hessian.cross)[:, self.order] @ self.factor.T @ self.factor
+        moved = self._moved(weights, crossed)
+        if moved is not None:
             left += np.float32(SHIFT) * moved.T
             weights = np.empty_like(weights)
             weights[:, self.order] = left.T
@@ -155,6 +187,14 @@ class Rounding:
         result = np.empty_like(values)
         result[self.order] = values
         return np.ascontiguousarray(result.T), scales.replace(chosen)
+
+    def _moved(self, weights: np.ndarray, crossed: np.ndarray | None) -> np.ndarray | None:
+        """What the moved target adds to the weights, over SHIFT: float32[out, in] in `order`."""
+        if self.pull is not None:
+            return weights @ self.pull
+        if self.hessian.cross is not None:
+            crossed = weights @ self.hessian.cross
+        return None if crossed is None else crossed[:, self.order] @ self.factor.T @ self.factor
 
     def _try(
         self, block: np.ndarray, scales: Scales, code: Code, first: int, last: int
