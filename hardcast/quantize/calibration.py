@@ -43,6 +43,7 @@ from hardcast.quantize.float_forward import attend, gate, rms_norm, rope
 from hardcast.quantize.folding import Source
 from hardcast.quantize.gptq import Hessian, Rounding, hessian
 from hardcast.quantize.nearest import assemble
+from hardcast.quantize.products import TOKENS, cross, gram
 
 CHUNK_WEIGHTS = 1 << 23  # weights rounded at a time by a thread
 LEAST_ROWS = 768  # in a piece: fewer, and the steps between products take over
@@ -168,20 +169,11 @@ class Calibration:
         src = step.src
         if src not in self._known:
             chip, exact = self._chip.buffers[src], self._exact.buffers[src]
-            size = chip.shape[1]
-            gram = np.zeros((size, size))
-            moves = chip is not exact and 2 * self._rows_reading(step) >= size
-            cross = np.zeros((size, size)) if moves else None
-
-            def sums(rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
-                one = chip[rows].T @ chip[rows]
-                return one, (exact[rows] - chip[rows]).T @ chip[rows] if moves else None
-
-            for one, other in self._pool.map(sums, self._windows_of()):
-                gram += one
-                if cross is not None and other is not None:
-                    cross += other
-            self._known[src] = hessian(gram, cross)
+            moves = chip is not exact and 2 * self._rows_reading(step) >= chip.shape[1]
+            total = gram(chip, self._pool)
+            self._known[src] = hessian(
+                total, cross(exact - chip, chip, self._pool) if moves else None
+            )
         return self._known[src]
 
     def _crossed(self, src: str, weights: np.ndarray) -> np.ndarray | None:
@@ -192,8 +184,9 @@ class Calibration:
         if chip is exact or self._known[src].cross is not None:
             return None
         found = np.zeros_like(weights)
-        for rows in self._windows_of():
-            found += (weights @ (exact[rows] - chip[rows]).T) @ chip[rows]
+        for first in range(0, len(chip), TOKENS):
+            part = slice(first, first + TOKENS)
+            found += (weights @ (exact[part] - chip[part]).T) @ chip[part]
         return found
 
     def _multiply(self, step: Matvec, matrix: Matrix | None, factor: float) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardcast.quantize.code import Code
+from hardcast.quantize.products import inverse_factor, product
 from hardcast.quantize.scales import TINY, Scales, coarse_scales, find_scales
 
 DAMPING = 0.01  # of the mean diagonal, added to it: what a short text did not see stays put
@@ -34,8 +35,6 @@ TRIALS = {
 }
 HEADROOM = 1.05  # of a row's largest scale over what its weights need before errors reach them
 STRIP = 16  # columns of a group whose errors reach each other one by one
-SMALL = 128  # columns of a factor up to which LAPACK is as quick as products
-PIECE_ROWS = 512  # of a product that threads share
 LONGEST_BLOCK = 256  # columns of a group whose scale is tried; longer ones keep the scale found
 
 
@@ -68,42 +67,6 @@ class Hessian:
     def factor(self, order: np.ndarray, pool: Executor | None = None) -> np.ndarray:
         """float32[in, in], upper triangular U with (H[order][:, order])^-1 = U^T U."""
         return inverse_factor(self.damped[np.ix_(order, order)], pool).astype(np.float32)
-
-
-def inverse_factor(matrix: np.ndarray, pool: Executor | None = None) -> np.ndarray:
-    """Upper triangular U, float64[n, n], with matrix^-1 = U^T U; matrix: symmetric, positive.
-
-    By halves, so that nearly all of it is products, which a pool can share:
-    [[A, B], [B^T, D]] = R R^T with R = U^-1 = [[R1, S], [0, R2]] gives U2 from D, S = B U2^T,
-    U1 from A - S S^T, and U's upper right is -U1 S U2. The sixth of a second that LAPACK's own
-    Cholesky takes at 1536 columns grows to four at 4864, on one thread.
-    """
-    n = len(matrix)
-    if n <= SMALL:
-        # R is upper triangular: Cholesky's factor of the matrix turned round, turned back.
-        return np.triu(np.linalg.inv(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]))
-    half = n // 2
-    result = np.zeros_like(matrix)
-    below = result[half:, half:] = inverse_factor(matrix[half:, half:], pool)
-    between = product(matrix[:half, half:], below.T, pool)
-    rest = matrix[:half, :half] - product(between, between.T, pool)
-    above = result[:half, :half] = inverse_factor(rest, pool)
-    result[:half, half:] = -product(product(above, between, pool), below, pool)
-    return result
-
-
-def product(left: np.ndarray, right: np.ndarray, pool: Executor | None = None) -> np.ndarray:
-    """left @ right, rows shared out among a pool's threads in pieces that don't depend on it."""
-    if pool is None or len(left) <= PIECE_ROWS:
-        return left @ right
-    result = np.empty((len(left), right.shape[1]), left.dtype)
-
-    def piece(first: int) -> None:
-        rows = slice(first, first + PIECE_ROWS)
-        np.matmul(left[rows], right, out=result[rows])
-
-    list(pool.map(piece, range(0, len(left), PIECE_ROWS)))
-    return result
 
 
 def hessian(gram: np.ndarray, cross: np.ndarray | None) -> Hessian:
