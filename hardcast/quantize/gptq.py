@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardcast.quantize.code import Code
+from hardcast.quantize.descent import descend, losses
 from hardcast.quantize.products import inverse_factor, product
 from hardcast.quantize.scales import TINY, Scales, coarse_scales, find_scales
 
@@ -34,7 +35,8 @@ TRIALS = {
     256: np.array([0.92, 0.95, 0.98, 1.0], np.float32),
 }
 HEADROOM = 1.05  # of a row's largest scale over what its weights need before errors reach them
-STRIP = 16  # columns of a group whose errors reach each other one by one
+STRIP = 64  # columns of a longer group whose errors reach each other one by one
+BATCH = 512  # columns whose errors reach those behind them in one product
 LONGEST_BLOCK = 256  # columns of a group whose scale is tried; longer ones keep the scale found
 
 
@@ -134,19 +136,25 @@ class Rounding:
         values = np.empty_like(left)
         chosen = scales.scales.copy()
         minima = scales.minima
-        for first in range(0, len(self.order), self.group):
-            last = min(first + self.group, len(self.order))
-            group = int(self.order[first]) // self.group
-            block = left[first:last]
-            if minima is not None:
-                block -= minima[:, group]
-            steps = scales.steps[:, group]
-            if trial:
-                chosen[:, group] = self._try(block, scales, code, first, last)
-                steps = (chosen[:, group] * scales.unit).astype(np.float32)
-            errors = self._descend(block, steps, values[first:last], code, first, last)
-            if last < len(self.order):
-                left[last:] -= self.factor[first:last, last:].T @ errors
+        batch = max(BATCH // self.group, 1) * self.group
+        for start in range(0, len(left), batch):
+            end = min(start + batch, len(left))
+            errors = np.empty((end - start, len(weights)), np.float32)
+            for first in range(start, end, self.group):
+                last = min(first + self.group, end)
+                group = int(self.order[first]) // self.group
+                block, here = left[first:last], slice(first - start, last - start)
+                if minima is not None:
+                    block -= minima[:, group]
+                steps = scales.steps[:, group]
+                if trial:
+                    chosen[:, group] = self._try(block, scales, code, first, last)
+                    steps = (chosen[:, group] * scales.unit).astype(np.float32)
+                values[first:last], errors[here] = self._descend(block, steps, code, first, last)
+                if last < end:
+                    left[last:end] -= self.factor[first:last, last:end].T @ errors[here]
+            if end < len(left):
+                left[end:] -= self.factor[start:end, end:].T @ errors
         result = np.empty_like(values)
         result[self.order] = values
         return np.ascontiguousarray(result.T), scales.replace(chosen)
@@ -166,39 +174,25 @@ class Rounding:
         largest = np.maximum(np.abs(block).max(axis=0) / code.reach, TINY)
         trials = next(trials for most, trials in TRIALS.items() if len(code.values) <= most)
         tried = np.rint(trials[:, None] * (largest / scales.unit)).clip(1, 255)  # [trials, out]
-        steps = (tried * scales.unit).astype(np.float32).reshape(-1)
-        copies = np.tile(block, len(trials))
-        errors = self._descend(copies, steps, np.empty_like(copies), code, first, last)
-        loss = np.einsum("ij,ij->j", errors, errors).reshape(len(trials), -1)
+        steps = (tried * scales.unit).astype(np.float32)
+        loss = losses(block, steps, self.factor[first:last, first:last], code)
         best = loss.argmin(axis=0)
         return tried[best, np.arange(len(best))].astype(np.uint8)
 
     def _descend(
-        self,
-        left: np.ndarray,
-        steps: np.ndarray,
-        values: np.ndarray,
-        code: Code,
-        first: int,
-        last: int,
-    ) -> np.ndarray:
-        """Rounds columns first..last of one group, in place; each error goes on to the next.
+        self, left: np.ndarray, steps: np.ndarray, code: Code, first: int, last: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and errors over U_jj of the columns first..last of one group.
 
-        left, values: float32[columns, out]; steps: float32[out]. Returns the errors over U_jj,
-        float32[columns, out].
+        left: float32[columns, out], changed; steps: float32[out]. Both results: as left.
         """
-        errors = np.empty_like(left)
         factor = self.factor[first:last, first:last]
-        count, inverse = last - first, 1 / steps
-        for start in range(0, count, STRIP):  # errors leave a strip in one product
-            end = min(start + STRIP, count)
-            for j in range(start, end):
-                values[j] = code.nearest(left[j] * inverse)
-                np.multiply(values[j], steps, out=errors[j])
-                np.subtract(left[j], errors[j], out=errors[j])
-                errors[j] /= factor[j, j]
-                if j + 1 < end:
-                    left[j + 1 : end] -= factor[j, j + 1 : end, None] * errors[j]
-            if end < count:
-                left[end:] -= factor[start:end, end:].T @ errors[start:end]
-        return errors
+        if last - first <= LONGEST_BLOCK:
+            return descend(left, steps, factor, code)
+        values, errors = np.empty_like(left), np.empty_like(left)
+        for start in range(0, len(left), STRIP):  # errors leave a strip in one product
+            strip = slice(start, start + STRIP)
+            after = slice(start + STRIP, None)
+            values[strip], errors[strip] = descend(left[strip], steps, factor[strip, strip], code)
+            left[after] -= factor[strip, after].T @ errors[strip]
+        return values, errors
