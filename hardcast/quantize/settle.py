@@ -53,7 +53,7 @@ def settle(recipe: Recipe, program: Program, grid_form: Forms) -> Settled:
     if count == len(narrow) and recipe.nothing_to_round:
         other, why = recipe.nothing_to_round, "every matrix keeps its own grid"
     elif not count and recipe.no_grids:
-        other, why = recipe.no_grids, "no matrix has a grid to keep"
+        other, why = recipe.no_grids, "no matrix has a grid that it keeps"
     else:
         line = f"{count} of {len(narrow)} matrices keep their own grid, the others are calibrated"
         return Settled(recipe, [f"recipe {recipe.name}: {line}"], left)

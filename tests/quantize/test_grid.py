@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hardcast.checkpoint.base import Grid
+from hardcast.checkpoint.base import Grid, GridForm
 from hardcast.checkpoint.gguf_blocks import FLOAT4, IQ4
 from hardcast.image.matrix import unpack_codes
 from hardcast.quantize import grid as grids
 from hardcast.quantize import recipe as recipes
+from hardcast.quantize.code import Code
+from hardcast.quantize.imports import keeps
 from hardcast.quantize.nearest import quantize_matrix
 from tests.quantize.forms import GridRows, real, same, spread, unit_of, weights_of
 
@@ -161,6 +163,22 @@ def test_a_codebook_is_kept_where_scales_have_no_sign_or_it_is_symmetric(
     np.testing.assert_array_equal(m.values(), grid.codes * spread(np.sign(grid.scale), 32, 96))
     tolerance = unit_of(m) * np.abs(m.values()) / 2 + np.abs(weights_of(grid)) * factor / 256
     assert (np.abs(real(m) - weights_of(grid) * factor) <= tolerance * (1 + 1e-5)).all()
+
+
+def test_which_grids_are_sure_to_be_kept() -> None:
+    one, two, three = Code("symmetric", 4), Code("symmetric", 4, 2), Code("symmetric", 3, 2)
+    asked = {
+        GridForm(4, 32): (True, True, True),
+        GridForm(3, 96): (True, True, True),
+        GridForm(5, 32): (False, True, True),
+        GridForm(8, 32): (False, True, False),
+        GridForm(4, 32, FLOAT4): (True, True, False),
+        GridForm(4, 32, IQ4): (False, True, False),
+        GridForm(4, 48): (False, False, False),
+    }
+    for form, kept in asked.items():
+        assert tuple(keeps(form, code) for code in (one, two, three)) == kept, form
+    assert not keeps(None, two)
 
 
 def test_scales_that_are_powers_of_two_stay_exact() -> None:

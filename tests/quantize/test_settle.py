@@ -71,7 +71,7 @@ def test_a_file_of_4_bit_grids_is_built_as_4bit_in_no_time(tmp_path: Path, quant
 def test_a_model_without_grids_is_built_as_4gptq(tmp_path: Path, text: Path) -> None:
     model = tiny.write_safetensors(tmp_path / "m", "qwen2", **SIZES)
     report, said = built(model, calibrate=text)
-    line = "recipe 4keep: no matrix has a grid to keep, so it is 4gptq"
+    line = "recipe 4keep: no matrix has a grid that it keeps, so it is 4gptq"
     assert said == [line] == list(report.notes)
     assert report.digest == built(model, recipe="4gptq", calibrate=text)[0].digest
     assert open_image(report.path).chip["recipe"]["name"] == "4gptq"
