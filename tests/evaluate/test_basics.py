@@ -28,7 +28,7 @@ from tests import tiny
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     folder = tmp_path_factory.mktemp("basics")
     source = tiny.write_gguf(folder / "tiny.gguf", "llama", quant="Q4_1")
-    flow.build(str(source), folder / "tiny.chip")
+    flow.build(str(source), folder / "tiny.chip", recipe="4bit")
     return Golden(open_image(folder / "tiny.chip"))
 
 

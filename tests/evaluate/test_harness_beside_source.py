@@ -24,7 +24,7 @@ pytest.importorskip("lm_eval", reason="the lm-eval extra is not installed: hardc
 def image_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("beside")
     source = tiny.write_gguf(folder / "tiny.gguf", "llama", quant="Q4_1")
-    flow.build(str(source), folder / "tiny.chip")
+    flow.build(str(source), folder / "tiny.chip", recipe="4bit")
     return folder / "tiny.chip"
 
 
