@@ -195,13 +195,10 @@ class _Build:
             self._say(self.recipe.notes())
         for name, build_table in tables.TABLES.items():
             writer.add_tensor(name, build_table())
-        config = self.checkpoint.config
-        frequencies = rope.inverse_frequencies(
-            config.head_dim, config.rope_theta, config.rope_scaling
-        )
-        coarse, fine = rope.rope_tables(frequencies, self.context)
-        writer.add_tensor("rope_coarse", coarse)
-        writer.add_tensor("rope_fine", fine)
+        for name in self.program.rope_tables():
+            coarse, fine = rope.rope_tables(self.checkpoint.config.frequencies(name), self.context)
+            writer.add_tensor(f"{name}_coarse", coarse)
+            writer.add_tensor(f"{name}_fine", fine)
 
     def search(self, writer: ImageWriter) -> None:
         """For a recipe with a choice: measures which matrices deserve a second plane."""

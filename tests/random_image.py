@@ -7,6 +7,7 @@ Here each matrix is drawn in the chip's own integers, so a test reaches what no 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hardcast import models
-from hardcast.checkpoint.config import ATTENTION, MLP, ModelConfig
+from hardcast.checkpoint.config import ATTENTION, MLP, Layer, LocalRope, ModelConfig
 from hardcast.golden.bounds import FRACTION, Bounds
 from hardcast.image import Image, open_image
 from hardcast.image.matrix import LEAST_SHIFT, MOST_SHIFT, Matrix, pack_codes
 from hardcast.image.writer import ImageWriter
 from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
+from hardcast.numerics.rope import RopeScaling
 from hardcast.program import step as kinds
 from hardcast.program.program import Program
 
@@ -63,6 +65,9 @@ FORMS = {
     "two planes of 4, a scale a row": Form(planes=2, group_size=256, offsets=False),
     "whole int8": Form(offsets=False, codebook=tuple(range(-128, 127, 17))[:15] + (127,)),
 }
+
+
+LOCAL = LocalRope(500.0, RopeScaling("linear", 2.5))
 
 
 def config(architecture: str = "llama", **overrides: Any) -> ModelConfig:
@@ -152,8 +157,12 @@ def write_random_image(
     program = models.build_program(model, activation_bits, head_activation_bits)
     bounds = Bounds(program, points)
     with ImageWriter(path, replace=True) as writer:
-        for name, table in _tables(model.head_dim, model.rope_theta, context).items():
-            writer.add_tensor(name, table)
+        for name, build_table in tables.TABLES.items():
+            writer.add_tensor(name, build_table())
+        for name in program.rope_tables():
+            frequencies = tuple(model.frequencies(name))
+            for level, table in zip(("coarse", "fine"), _angles(frequencies, context), strict=True):
+                writer.add_tensor(f"{name}_{level}", table)
         matrices: dict[str, Matrix] = {}
         for step in program.steps:
             _write_step(writer, bounds, program, step, matrices, rng, forms, gain, skew)
@@ -173,10 +182,8 @@ def write_random_image(
 
 
 @cache
-def _tables(head_dim: int, rope_theta: float, context: int) -> dict[str, np.ndarray]:
-    coarse, fine = rope.rope_tables(rope.inverse_frequencies(head_dim, rope_theta, None), context)
-    made = {name: build_table() for name, build_table in tables.TABLES.items()}
-    return {**made, "rope_coarse": coarse, "rope_fine": fine}
+def _angles(frequencies: tuple[Decimal, ...], context: int) -> tuple[np.ndarray, np.ndarray]:
+    return rope.rope_tables(list(frequencies), context)
 
 
 def _write_step(
@@ -222,11 +229,12 @@ def _write_step(
 def model_configs(draw: st.DrawFn, architectures: tuple[str, ...] | None = None) -> ModelConfig:
     """Small models of every architecture, with sizes that no block or tile divides."""
     kv_heads = draw(st.sampled_from([1, 2, 3]))
+    count = draw(st.sampled_from([1, 2, 3]))
     return config(
         draw(st.sampled_from(architectures or tuple(models.architectures()))),
         hidden_size=draw(st.sampled_from([32, 96, 100, 192, 70])),
         intermediate_size=draw(st.sampled_from([64, 160, 200, 33])),
-        num_hidden_layers=draw(st.sampled_from([1, 2])),
+        num_hidden_layers=count,
         num_attention_heads=kv_heads * draw(st.sampled_from([1, 2, 3])),
         num_key_value_heads=kv_heads,
         head_dim=draw(st.sampled_from([2, 16, 24, 64, 80])),
@@ -235,7 +243,16 @@ def model_configs(draw: st.DrawFn, architectures: tuple[str, ...] | None = None)
         tie_word_embeddings=draw(st.booleans()),
         sliding_window=draw(st.sampled_from([None, None, 1, 5])),
         biases=draw(some_biases()),
+        layers=draw(some_layers(count)),
+        local_rope=LOCAL,
     )
+
+
+def some_layers(count: int) -> st.SearchStrategy[tuple[Layer, ...]]:
+    """Mostly layers of one kind; sometimes each with a window and a table, or none, of its own."""
+    kinds_of_rope = st.sampled_from(["rope", "rope", "rope_local", None])
+    layer = st.builds(Layer, st.sampled_from([None, 1, 5]), kinds_of_rope)
+    return st.one_of(st.just(()), st.lists(layer, min_size=count, max_size=count).map(tuple))
 
 
 def some_biases() -> st.SearchStrategy[tuple[str, ...]]:

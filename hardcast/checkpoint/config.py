@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hardcast.errors import HardcastError
-from hardcast.numerics.rope import RopeScaling
+from hardcast.numerics.rope import RopeScaling, inverse_frequencies
 
 SIZE_LIMIT = 1 << 24  # of any one size: far above every model, far below an overflow
 LAYER_LIMIT = 1024  # names are listed layer by layer: a wild count must not fill the memory
@@ -68,12 +69,33 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
+class LocalRope:
+    """RoPE of the layers that see a window, where it differs from the others'."""
+
+    rope_theta: float
+    rope_scaling: RopeScaling | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What may differ from layer to layer.
+
+    window: positions that attention sees, or None for all. rope: the table of angles that turns q
+    and k ("rope", or "rope_local": ModelConfig.local_rope), or None where nothing does.
+    """
+
+    window: int | None = None
+    rope: str | None = "rope"
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of a model; every field has its Hugging Face name and meaning.
 
     architecture: a key of FAMILIES. sliding_window: positions that attention sees, or None.
     rope_scaling: None for plain RoPE. biases: matrices of a layer ("o_proj") that add a bias
-    beside those of the family (attention_bias, mlp_bias).
+    beside those of the family (attention_bias, mlp_bias). layers: each layer, or () where all have
+    sliding_window and the one RoPE. local_rope: base and scaling of the table "rope_local".
     """
 
     architecture: str
@@ -91,6 +113,20 @@ class ModelConfig:
     tie_word_embeddings: bool
     sliding_window: int | None
     biases: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    local_rope: LocalRope | None = None
+
+    def layer(self, index: int) -> Layer:
+        """What layer `index` has of its own."""
+        return self.layers[index] if self.layers else Layer(self.sliding_window)
+
+    def frequencies(self, table: str) -> list[Decimal]:
+        """Radians a position of each of the head_dim / 2 pairs, in "rope" or "rope_local"."""
+        theta, scaling = self.rope_theta, self.rope_scaling
+        if table == "rope_local":
+            assert self.local_rope is not None
+            theta, scaling = self.local_rope.rope_theta, self.local_rope.rope_scaling
+        return inverse_frequencies(self.head_dim, theta, scaling)
 
     def check(self, where: str) -> None:
         """Raises HardcastError, naming `where`, if the sizes cannot belong to a model."""
@@ -116,15 +152,20 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise HardcastError(f"{where}: head_dim {self.head_dim} is odd, RoPE rotates pairs")
-        for name in ("rms_norm_eps", "rope_theta"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise HardcastError(
-                    f"{where}: {name} is {getattr(self, name)}, expected a number above 0"
-                )
-        if self.sliding_window is not None and self.sliding_window < 1:
+        bases = {"rms_norm_eps": self.rms_norm_eps, "rope_theta": self.rope_theta}
+        if self.local_rope is not None:
+            bases["the local layers' rope_theta"] = self.local_rope.rope_theta
+        for name, value in bases.items():
+            if not (math.isfinite(value) and value > 0):
+                raise HardcastError(f"{where}: {name} is {value}, expected a number above 0")
+        if len(self.layers) not in (0, self.num_hidden_layers):
             raise HardcastError(
-                f"{where}: sliding_window is {self.sliding_window}, expected at least 1"
+                f"{where}: {len(self.layers)} layers are described, the model has "
+                f"{self.num_hidden_layers}"
             )
+        for window in (self.sliding_window, *(layer.window for layer in self.layers)):
+            if window is not None and window < 1:
+                raise HardcastError(f"{where}: sliding_window is {window}, expected at least 1")
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that a checkpoint of this config holds, in the order of the forward pass."""

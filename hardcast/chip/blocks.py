@@ -142,10 +142,11 @@ def _spine(design: Design, library: str, position: int) -> Iterator[Part]:
 
 
 def _spine_rom(design: Design) -> Memory:
-    """Program, gains of norms, biases, and cosines and sines of positions."""
+    """Program, gains of norms, biases, and cosines and sines of positions in every table."""
     chip, issued = design.chip, design.issued
     program = PROGRAM_BITS * len(design.subject.ops)
     angles = (ceil_div(chip.context, FINE_STEPS) + FINE_STEPS) * design.geometry.angle_words
+    angles *= max(len(design.subject.program.rope_tables()), 1)  # a ROM of none has a word
     biases = chip.tile_rows * VALUE_BITS * design.bias_words
     gains = chip.tile_rows * GAIN_BITS * design.gain_words
     bits = (program + biases + gains) / design.stages + chip.tile_rows * VALUE_BITS * angles

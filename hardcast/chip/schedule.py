@@ -6,7 +6,7 @@ The same list is assembled into the program ROM (rtl) and summed by the cycle mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hardcast.errors import HardcastError
@@ -18,12 +18,12 @@ from hardcast.program.program import Program
 class Op:
     """One word of the program ROM.
 
-    name: ANGLE, EMBED, NORM, QUANT, MATVEC, HSUM and HAPPLY (HEAD_NORM's two passes), ROPE, VALUE,
-    ATTEND, GATE, SAMPLE or END.
+    name: ANGLE (cosines and sines of the position), EMBED, NORM, QUANT, MATVEC, HSUM and HAPPLY
+    (HEAD_NORM's two passes), ROPE, VALUE, ATTEND, GATE, SAMPLE or END.
     step: the program's step, None for ANGLE and END. wait: the next word waits for its results.
     add: MATVEC adds its rows to the residual. planes, wide: of MATVEC, weight planes and whether
     activations have more than 8 bits, which takes two passes. head: a run that wants no logits
-    ends before this word.
+    ends before this word. table: of ANGLE, as in the step ROPE.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Op:
     planes: int = 1
     wide: bool = False
     head: bool = False
+    table: str | None = None
 
 
 def schedule(program: Program, planes: Mapping[str, int]) -> list[Op]:
@@ -40,15 +41,19 @@ def schedule(program: Program, planes: Mapping[str, int]) -> list[Op]:
 
     Raises HardcastError for a step that the chip does not have.
     """
-    ops = [Op("ANGLE")]
     bits = {"h": 8, "a": 8, "f": 8}
     steps = list(program.steps)
+    table = next((step.table for step in steps if isinstance(step, kinds.Rope)), None)
+    ops = [Op("ANGLE", table=table)]
     last_layer = max(i for i, step in enumerate(steps) if isinstance(step, kinds.Add))
     for index, step in enumerate(steps):
         following = steps[index + 1] if index + 1 < len(steps) else None
+        if isinstance(step, kinds.Rope) and step.table != table:
+            table = step.table
+            ops.append(Op("ANGLE", table=table))
         for op in _ops(step, following, bits, planes):
             if index == last_layer + 1:
-                op = Op(op.name, op.step, op.wait, op.add, op.planes, op.wide, head=True)
+                op = replace(op, head=True)
             ops.append(op)
     return [*ops, Op("END")]
 
@@ -99,7 +104,9 @@ def _ops(
         case kinds.Add():
             return []
         case kinds.Rope():
-            return [Op("ROPE", step, wait=not isinstance(following, kinds.Rope | kinds.KvWrite))]
+            # Angles change only when nothing turns by them any more.
+            same = isinstance(following, kinds.Rope) and following.table == step.table
+            return [Op("ROPE", step, wait=not (same or isinstance(following, kinds.KvWrite)))]
         case kinds.KvWrite():
             return [Op("VALUE", step)]
         case kinds.Attend():

@@ -169,7 +169,7 @@ def same_sizes(model: str, shape: NamedShape) -> bool:
     return model in shape_names() and _sizes(get_shape(model)) == _sizes(shape)
 
 
-def _sizes(shape: NamedShape) -> tuple[int | None, ...]:
+def _sizes(shape: NamedShape) -> tuple[object, ...]:
     c = shape.config
     return (
         shape.parameters,
@@ -180,7 +180,7 @@ def _sizes(shape: NamedShape) -> tuple[int | None, ...]:
         c.num_key_value_heads,
         c.head_dim,
         c.vocab_size,
-        c.sliding_window,
+        [c.layer(index).window for index in range(c.num_hidden_layers)],
     )
 
 

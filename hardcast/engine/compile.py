@@ -24,11 +24,13 @@ def compile_program(
 ) -> list[Operation]:
     """The program as native operations; SAMPLE is the host's to call and is left out.
 
-    matrices, gains, biases: index of each tensor in the native model.
+    matrices, gains, biases: index of each tensor in the native model; RoPE tables are there in the
+    program's order.
     A barrier stands before a step that reads what a step since the last barrier wrote, or writes
     what one read or wrote: threads share a step out, so such a step must wait for all of them.
     """
     operations = []
+    tables = program.rope_tables()
     first_of_head = _head(program)
     head: dict[str, str] = {}  # buffer -> its name in the head, once the head has written it
     bits: dict[str, int] = {}  # block-quantised buffer -> bits of a code, as last written
@@ -44,6 +46,8 @@ def compile_program(
         read |= reads
         written |= writes
         fields = _fields(step, matrices, gains, biases)
+        if isinstance(step, kinds.Rope) and step.table is not None:
+            fields["table"] = tables.index(step.table)
         src, dst = getattr(step, "src", ""), getattr(step, "dst", getattr(step, "buffer", ""))
         bits[dst] = getattr(step, "activation_bits", 8)
         fields["bits"] = bits[src] if isinstance(step, kinds.Matvec) else bits[dst]
@@ -79,7 +83,7 @@ def _head(program: Program) -> int:
 def _fields(
     step: kinds.Step, matrices: dict[str, int], gains: dict[str, int], biases: dict[str, int]
 ) -> dict[str, int]:
-    fields = dict.fromkeys(("matrix", "gain", "bias"), -1)
+    fields = dict.fromkeys(("matrix", "gain", "bias", "table"), -1)
     fields |= dict.fromkeys(("layer", "heads", "window"), 0)
     match step:
         case kinds.Embed():

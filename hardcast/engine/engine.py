@@ -86,7 +86,8 @@ class Engine:
                 biases[step.bias] = self._native.add_bias(_int32(image, step.bias))
         for table in ("exp2", "rsqrt", "reciprocal", "sigmoid", "log2", "tail"):
             self._native.set_table(table, _int32(image, table))
-        self._native.set_rope(image.tensor("rope_coarse"), image.tensor("rope_fine"))
+        for name in image.program.rope_tables():
+            self._native.add_rope(image.tensor(f"{name}_coarse"), image.tensor(f"{name}_fine"))
         for operation in compile_program(image.program, matrices, gains, biases):
             self._native.add_operation(operation.kind, operation.fields)
         self._native.start(self.threads, self._kv_pages)

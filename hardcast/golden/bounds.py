@@ -95,8 +95,10 @@ class Bounds:
                 if step.dst == "x":  # at y's point, and no wider than y may be
                     self.largest["y"] = max(self.largest["y"], self.largest["x"])
             case kinds.Rope():
-                largest = int(self._now[step.buffer].max()) * 3 // 2 + _half(self.points.rope)
-                self._put(step.buffer, np.full(len(self._now[step.buffer]), largest, object))
+                bound = self._now[step.buffer]
+                if step.table is not None:
+                    bound = np.full(len(bound), int(bound.max()) * 3 // 2, object)
+                self._put(step.buffer, bound + _half(self.points.rope))
             case kinds.Attend():
                 kv = _stored(self._now["v"], shape.head_dim)
                 kv = kv.reshape(shape.num_key_value_heads, shape.head_dim)

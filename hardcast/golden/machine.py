@@ -134,10 +134,7 @@ class _Pass:
             case kinds.Matvec():
                 self.buffers[step.dst] = self._matvec(step)
             case kinds.Rope():
-                coarse, fine = self.golden.tensor("rope_coarse"), self.golden.tensor("rope_fine")
-                x = self.ints(step.buffer)
-                turned = steps.rope(x, self.positions, coarse, fine, points)
-                self.buffers[step.buffer] = self._head_blocks(turned)
+                self.buffers[step.buffer] = self._head_blocks(self._turned(step))
             case kinds.KvWrite():
                 values = self._head_blocks(self.ints("v"))
                 self.session._keys.setdefault(step.layer, []).extend(self.ints("k"))
@@ -153,6 +150,13 @@ class _Pass:
                 self.buffers[step.dst] = steps.add(self.ints(step.dst), self.ints(step.src))
             case kinds.Sample():
                 pass  # the host asks for it: Golden.sample
+
+    def _turned(self, step: kinds.Rope) -> np.ndarray:
+        x, name = self.ints(step.buffer), step.table
+        if name is None:
+            return steps.unturned(x, self.points)
+        coarse, fine = self.golden.tensor(f"{name}_coarse"), self.golden.tensor(f"{name}_fine")
+        return steps.rope(x, self.positions, coarse, fine, self.points)
 
     def _head_blocks(self, x: np.ndarray) -> np.ndarray:
         """One int8 block a head, as code << exponent: int64 of x's shape."""

@@ -163,6 +163,11 @@ def rope(
     return np.concatenate([rs(a * c - b * s, k), rs(a * s + b * c, k)], axis=2).reshape(x.shape)
 
 
+def unturned(x: np.ndarray, points: Points) -> np.ndarray:
+    """ROPE by an angle of 0, of a step without a table: rs(a 2^14, 14 + qk - rope)."""
+    return rs(x << TABLE_BITS, TABLE_BITS + points.qk - points.rope)
+
+
 def attend(
     q: np.ndarray,
     keys: np.ndarray,

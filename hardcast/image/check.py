@@ -164,8 +164,8 @@ def _fits(step: kinds.Step, shape: Shape, cached: list[int]) -> bool:
             return True
         case kinds.HeadNorm(gain=str(), buffer=("q" | "k") as buffer, num_heads=int(heads)):
             return heads == rotated[buffer]
-        case kinds.Rope(buffer=("q" | "k") as buffer, num_heads=int(heads)):
-            return heads == rotated[buffer]
+        case kinds.Rope(buffer=("q" | "k") as buffer, num_heads=int(heads), table=None | str()):
+            return heads == rotated[buffer] and step.table in (None, *kinds.ROPE_TABLES)
         case kinds.Matvec(matrix=str(), src=str(src), dst=str(dst), bias=None | str()):
             return dst in OPERANDS.get(src, ())
         case kinds.KvWrite(layer=layer):
@@ -196,8 +196,9 @@ def _expected_tensors(
     shape = program.shape
     pairs = [shape.head_dim // 2, 2]
     yield from TABLES.items()
-    yield "rope_coarse", ("int16", [-(-context // FINE), *pairs])
-    yield "rope_fine", ("int16", [FINE, *pairs])
+    for name in program.rope_tables():
+        yield f"{name}_coarse", ("int16", [-(-context // FINE), *pairs])
+        yield f"{name}_fine", ("int16", [FINE, *pairs])
     for step in program.steps:
         match step:
             case kinds.Norm():

@@ -115,7 +115,7 @@ def _attention(
     config: ModelConfig, layer: int, biased: set[str], head_norm: bool, activation_bits: int
 ) -> list[Step]:
     """x += o_proj(attention(norm(x))): the first half of a layer."""
-    name = f"layers.{layer}"
+    name, differs = f"layers.{layer}", config.layer(layer)
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     steps: list[Step] = [Norm(f"{name}.input_layernorm", activation_bits=activation_bits)]
     steps += [_matvec(layer, f"{part}_proj", "h", part, biased) for part in "qkv"]
@@ -126,10 +126,10 @@ def _attention(
         ]
     return [
         *steps,
-        Rope("q", heads),
-        Rope("k", kv_heads),
+        Rope("q", heads, differs.rope),
+        Rope("k", kv_heads, differs.rope),
         KvWrite(layer),
-        Attend(layer, window=config.sliding_window, activation_bits=activation_bits),
+        Attend(layer, window=differs.window, activation_bits=activation_bits),
         _matvec(layer, "o_proj", "a", "y", biased),
         Add(),
     ]

@@ -5,14 +5,15 @@ A helper of this room, not an architecture.
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from hardcast.checkpoint.config import ModelConfig
+from hardcast.checkpoint.config import Layer, LocalRope, ModelConfig
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
 
@@ -20,6 +21,7 @@ SHAPES_PATH = Path(__file__).with_name("shapes.toml")
 NONE = "none"  # TOML has no null, and a left-out key is refused
 
 _OWN_KEYS = {"source": str, "parameters": int}
+_RARE = ("layers", "local_rope")  # fields of ModelConfig that most models leave out
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,37 @@ def _shape(where: str, name: str, table: Any) -> NamedShape:
         raise HardcastError(f"{where} is not a table of sizes")
     sizes = get_type_hints(ModelConfig)
     del sizes["biases"]  # no published model here has any beside its family's
+    for key in _RARE:
+        if key not in table:
+            del sizes[key]
     _same_keys(where, set(table), set(sizes) | set(_OWN_KEYS))
     for key, kind in _OWN_KEYS.items():
         _value(f"{where}.{key}", table[key], kind)
-    config = ModelConfig(**{k: _value(f"{where}.{k}", table[k], t) for k, t in sizes.items()})
+    fields = {k: _value(f"{where}.{k}", table[k], t) for k, t in sizes.items()}
+    if "layers" in fields:  # as many as there are: those of the file in turn
+        count = fields["num_hidden_layers"]
+        fields["layers"] = tuple(itertools.islice(itertools.cycle(fields["layers"]), count))
+    config = ModelConfig(**fields)
+    config.check(where)
     return NamedShape(name, config, table["parameters"], table["source"])
 
 
 def _value(where: str, value: Any, kind: Any) -> Any:
-    """`value` as ModelConfig wants it. kind: a type, or `type | None`."""
+    """`value` as ModelConfig wants it. kind: a type, `type | None`, or `tuple[type, ...]`."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not value:
+            raise HardcastError(f"{where} is {value!r:.60}, expected a list")
+        return tuple(_value(where, item, get_args(kind)[0]) for item in value)
     allowed = get_args(kind) or (kind,)
     if value == NONE and NoneType in allowed:
         return None
-    if RopeScaling in allowed and isinstance(value, dict):
-        hints = get_type_hints(RopeScaling)
-        del hints["factors"]  # what GGUF files store; a published config has a rule instead
+    inner = next((t for t in (RopeScaling, Layer, LocalRope) if t in allowed), None)
+    if inner is not None and isinstance(value, dict):
+        hints = get_type_hints(inner)
+        if inner is RopeScaling:
+            del hints["factors"]  # what GGUF files store; a published config has a rule instead
         _same_keys(where, set(value), set(hints))
-        return RopeScaling(**{k: _value(f"{where}.{k}", value[k], t) for k, t in hints.items()})
+        return inner(**{k: _value(f"{where}.{k}", value[k], t) for k, t in hints.items()})
     if type(value) not in allowed:
         names = [NONE if t is NoneType else t.__name__ for t in allowed]
         raise HardcastError(f"{where} is {value!r}, expected {' or '.join(names)}")

@@ -65,7 +65,7 @@ class Program:
 
     def to_json(self) -> dict[str, Any]:
         """What the image stores; `from_json` is the inverse."""
-        steps = [{"step": type(s).__name__, **asdict(s)} for s in self.steps]
+        steps = [{"step": type(s).__name__, **_stored(s)} for s in self.steps]
         return {"architecture": self.architecture, "shape": asdict(self.shape), "steps": steps}
 
     @staticmethod
@@ -90,13 +90,27 @@ class Program:
                 found[step.matrix] = (self.shape.width(step.dst), self.shape.width(step.src))
         return found
 
+    def rope_tables(self) -> tuple[str, ...]:
+        """The sin/cos ROMs that steps turn by, in order of their first use."""
+        names = [step.table for step in self.steps if isinstance(step, Rope)]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
     def listing(self) -> str:
         """One line a step, for people."""
         lines = []
         for index, step in enumerate(self.steps):
-            fields = " ".join(f"{k}={v}" for k, v in asdict(step).items() if v is not None)
+            stored = _stored(step).items()
+            fields = " ".join(f"{k}={v}" for k, v in stored if v is not None or k == "table")
             lines.append(f"{index:4d}  {type(step).__name__:<8s} {fields}")
         return "\n".join(lines)
+
+
+def _stored(step: Step) -> dict[str, Any]:
+    """The fields of a step; one that came later only where it says something new."""
+    fields = asdict(step)
+    if isinstance(step, Rope) and step.table == Rope.table:
+        del fields["table"]
+    return fields
 
 
 def verify(program: Program) -> None:

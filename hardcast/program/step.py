@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROPE_TABLES = ("rope", "rope_local")
+"""Sin/cos ROMs that a program may turn by: one for all layers, and one of the local layers' own."""
+
 
 @dataclass(frozen=True)
 class Embed:
@@ -71,10 +74,15 @@ class Matvec:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotates pairs (i, i + head_dim/2) of each head by position; then one int8 block a head."""
+    """Rotates pairs (i, i + head_dim/2) of each head by position; then one int8 block a head.
+
+    table: which of ROPE_TABLES holds the angles, or None: not turned, only brought to the binary
+    point of what is turned.
+    """
 
     buffer: str
     num_heads: int
+    table: str | None = "rope"
 
 
 @dataclass(frozen=True)

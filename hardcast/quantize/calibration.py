@@ -23,7 +23,6 @@ from hardcast.numerics.blocks import (
     MAGNITUDE_BITS,
 )
 from hardcast.numerics.points import Points
-from hardcast.numerics.rope import inverse_frequencies
 from hardcast.program.program import reads_writes
 from hardcast.program.step import (
     Add,
@@ -39,7 +38,7 @@ from hardcast.program.step import (
     Step,
 )
 from hardcast.quantize.code import Code
-from hardcast.quantize.float_forward import attend, gate, rms_norm, rope
+from hardcast.quantize.float_forward import attend, gate, rms_norm, rope, rope_frequencies
 from hardcast.quantize.folding import Source
 from hardcast.quantize.gptq import Hessian, Rounding, hessian
 from hardcast.quantize.nearest import assemble
@@ -244,10 +243,7 @@ class Stream:
         self.source, self.points = source, points
         self.shape, self.epsilon = source.program.shape, config.rms_norm_eps
         self.buffers: Buffers = {}
-        frequencies = inverse_frequencies(
-            self.shape.head_dim, config.rope_theta, config.rope_scaling
-        )
-        self._frequencies = np.array([float(f) for f in frequencies], np.float64)
+        self._frequencies = rope_frequencies(source.program, config)
         self._score_factor = np.float32(math.log2(math.e) / math.sqrt(self.shape.head_dim))
 
     def run(self, step: Step, part: Buffers) -> None:
@@ -263,7 +259,7 @@ class Stream:
                 part[step.buffer] = rms_norm(heads, gain, self.epsilon).reshape(len(heads), -1)
             case Rope():
                 heads = self._heads(part[step.buffer])
-                turned = rope(heads, np.arange(len(heads)), self._frequencies)
+                turned = rope(heads, np.arange(len(heads)), self._frequencies[step.table])
                 # The chip's q carries a factor, and is quantised with it.
                 factor = self._score_factor if step.buffer == "q" else np.float32(1)
                 blocks = self._head_blocks(turned.reshape(len(heads), -1) * factor, "rope")

@@ -14,7 +14,6 @@ import numpy as np
 
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.errors import HardcastError
-from hardcast.numerics.rope import inverse_frequencies
 from hardcast.program.program import Program
 from hardcast.program.step import (
     Add,
@@ -66,9 +65,7 @@ class FloatModel:
         """
         self.program = program
         self.epsilon = config.rms_norm_eps
-        head_dim = program.shape.head_dim
-        frequencies = inverse_frequencies(head_dim, config.rope_theta, config.rope_scaling)
-        self._frequencies = np.array([float(f) for f in frequencies], np.float64)
+        self._frequencies = rope_frequencies(program, config)
         self._fetch = tensor
         self._cache: dict[str, np.ndarray] | None = {} if cache else None
         self._replaced: Mapping[str, np.ndarray] = {}
@@ -162,7 +159,7 @@ class FloatModel:
                 buffers[step.dst] = product
             case Rope():
                 heads = _split_heads(buffers[step.buffer], step.num_heads)
-                rotated = rope(heads, np.arange(len(tokens)), self._frequencies)
+                rotated = rope(heads, np.arange(len(tokens)), self._frequencies[step.table])
                 buffers[step.buffer] = rotated.reshape(len(tokens), -1)
             case KvWrite():
                 buffers["keys"], buffers["values"] = buffers["k"], buffers["v"]
@@ -194,6 +191,17 @@ def rms_norm(x: np.ndarray, gain: np.ndarray, epsilon: float) -> np.ndarray:
     """
     mean_square = np.square(x, dtype=np.float64).mean(axis=-1, keepdims=True)
     return (x * (1.0 / np.sqrt(mean_square + epsilon)).astype(np.float32)) * gain
+
+
+def rope_frequencies(program: Program, config: ModelConfig) -> dict[str | None, np.ndarray]:
+    """Of each table that a program turns by: float64[head_dim / 2], radians a position.
+
+    None, the table of steps that do not turn, has zeros.
+    """
+    found: dict[str | None, np.ndarray] = {None: np.zeros(program.shape.head_dim // 2)}
+    for name in program.rope_tables():
+        found[name] = np.array([float(f) for f in config.frequencies(name)], np.float64)
+    return found
 
 
 def rope(x: np.ndarray, positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:

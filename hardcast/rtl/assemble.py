@@ -74,7 +74,9 @@ class _Assembler:
         word = {"op": OPCODES.index(op.name), "wait_": int(op.wait), "head": int(op.head)}
         match op.step:
             case None:
-                word["words"] = geometry.angle_words if op.name == "ANGLE" else 0
+                if op.name == "ANGLE":
+                    word["words"] = geometry.angle_words
+                    word["dst_base"] = self._table(op.table) * geometry.angle_words
             case kinds.Embed():
                 word["words"] = geometry.words(shape.hidden_size)
             case kinds.Norm() | kinds.Quantize():
@@ -127,6 +129,11 @@ class _Assembler:
             "bits": 8,
             "kv_base": layer * self.geometry.chunks,
         }
+
+    def _table(self, name: str | None) -> int:
+        """Its place in the ROMs of angles; beyond the last one for layers that have none."""
+        tables = self.image.program.rope_tables()
+        return max(len(tables), 1) if name is None else tables.index(name)
 
     def _cache_of(self, op: Op) -> int:
         """The layer whose KvWrite follows a Rope."""

@@ -108,6 +108,8 @@ def design(image: Image, chip: Chip) -> Design:
         gain_bits=round_up(max(largest.bit_length() + 1, 16), 4),
         bias=places.bias > 0,
         head_norm=any(op.name == "HSUM" for op in ops),
+        ropes=image.program.rope_tables(),
+        unturned=any(s.table is None for s in image.program.steps if isinstance(s, kinds.Rope)),
         embed_bits=entry["bits"] * entry["planes"],
         embed_planes=entry["planes"],
         embed_codebook=of_matrix[embedding][0],
@@ -221,7 +223,7 @@ def source_texts(design: Design) -> dict[str, str]:
         "hc_tables_pkg.sv": tables_package(),
         "hardcast_pkg.sv": package(design.geometry, design.contents),
     }
-    return {**packages, **modules()}
+    return {**packages, **modules(design.contents.switched)}
 
 
 def write_sources(design: Design, folder: Path) -> list[str]:
@@ -332,15 +334,24 @@ def _lanes(values: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def _write_angles(design: Design, folder: Path) -> None:
-    """{sin, cos} of TR pairs a word; where a head has fewer pairs they repeat."""
+    """{sin, cos} of TR pairs a word; where a head has fewer pairs they repeat.
+
+    A position's words of all tables lie beside one another.
+    """
     geometry = design.geometry
     lanes, rows = geometry.chip.tile_rows, -(-geometry.chip.context // 128)
-    for name, count in (("rope_coarse", rows), ("rope_fine", 128)):
-        table = design.image.tensor(name).astype(np.int64)[:count]
-        entries = (table[:, :, 0] & 0xFFFF) | (table[:, :, 1] & 0xFFFF) << 16
-        if geometry.half < lanes:
-            entries = np.tile(entries, (1, lanes // geometry.half))
-        (folder / f"{name}.mem").write_bytes(fields([(entries.reshape(-1, lanes), 32)]))
+    for level, count in (("coarse", rows), ("fine", 128)):
+        of_tables = [np.zeros((count, 0), np.int64)]
+        for name in design.contents.ropes:
+            table = design.image.tensor(f"{name}_{level}").astype(np.int64)[:count]
+            entries = (table[:, :, 0] & 0xFFFF) | (table[:, :, 1] & 0xFFFF) << 16
+            if geometry.half < lanes:
+                entries = np.tile(entries, (1, lanes // geometry.half))
+            of_tables.append(entries)
+        if not design.contents.ropes:  # a ROM has a word
+            of_tables.append(np.zeros((count, geometry.angle_words * lanes), np.int64))
+        words = np.concatenate(of_tables, axis=1).reshape(-1, lanes)
+        (folder / f"rope_{level}.mem").write_bytes(fields([(words, 32)]))
 
 
 def _write_embedding(design: Design, folder: Path) -> None:

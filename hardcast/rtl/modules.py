@@ -1,4 +1,14 @@
-"""The written modules of sv/, whichever folder of it they lie in."""
+"""The written modules of sv/, whichever folder of it they lie in.
+
+Most of what differs between chips is a constant of hardcast_pkg. Where few chips need other text, a
+module holds both, and a chip without the need has the file as if nothing else had ever been there:
+
+    //if switched
+    text of a chip whose angles change within a token
+    //else
+    text of the others
+    //endif
+"""
 
 from __future__ import annotations
 
@@ -8,9 +18,10 @@ from importlib.abc import Traversable
 
 
 @cache
-def modules() -> dict[str, str]:
+def modules(switched: bool = False) -> dict[str, str]:
     """Text of every module by its file's name (`hc_tile.sv`), in the order of the names.
 
+    switched: of a chip whose layers turn by different tables of angles, or some by none.
     The folders below sv/ are for readers: a module has one name in the whole chip, and what is
     emitted lies in one folder.
     """
@@ -21,5 +32,21 @@ def modules() -> dict[str, str]:
         if entry.is_dir():
             waiting += entry.iterdir()
         elif entry.name.endswith(".sv"):
-            found[entry.name] = entry.read_text("utf-8")
+            found[entry.name] = _chosen(entry.read_text("utf-8"), switched)
     return dict(sorted(found.items()))
+
+
+def _chosen(text: str, switched: bool) -> str:
+    """The text without its directives, and without what they leave out."""
+    lines, kept = [], True
+    for line in text.splitlines(keepends=True):
+        match line.strip():
+            case "//if switched":
+                kept = switched
+            case "//else":
+                kept = not switched
+            case "//endif":
+                kept = True
+            case _ if kept:
+                lines.append(line)
+    return "".join(lines)

@@ -60,6 +60,7 @@ class Contents:
     depths: entries of each ROM by name. codebooks: each of 2^bits values. group: inputs that share
     a scale in the tiles (32 or 64); asymmetric: whether the ROM words have offsets. wide: whether
     activations of more than 8 bits occur. acc_bits: of the tiles' sums. gain_bits: of a norm gain.
+    ropes: tables of angles, in the ROMs' order; unturned: whether some layers have none.
     embed_*: of the embedding's ROM: code bits, planes, codebook, group, offsets.
     """
 
@@ -72,12 +73,19 @@ class Contents:
     gain_bits: int
     bias: bool
     head_norm: bool
+    ropes: tuple[str, ...]
+    unturned: bool
     embed_bits: int
     embed_planes: int
     embed_codebook: int
     embed_group: int
     embed_offsets: bool
     points: Points = field(default_factory=Points)
+
+    @property
+    def switched(self) -> bool:
+        """Whether angles change within a token: the chip reads their ROMs in another way then."""
+        return len(self.ropes) != 1 or self.unturned
 
 
 def address_bits(depth: int) -> int:
@@ -173,7 +181,8 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
     kv_depth = shape.num_hidden_layers * geometry.chunks
     dot = 16 + log_ceil(shape.head_dim, 2)
     groups = q_words // geometry.head_words
-    coarse = -(-chip.context // 128) * geometry.angle_words
+    tables = max(len(contents.ropes), 1)
+    coarse = -(-chip.context // 128) * geometry.angle_words * tables
     slice_depth = max(geometry.passes(widest), 1)
     embed_scales = -(-shape.hidden_size // max(contents.embed_group, chip.tile_rows))
     result = {
@@ -218,7 +227,8 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "ANGLE_WORDS": geometry.angle_words,
         "COARSE_D": coarse,
         "COARSE_AW": address_bits(coarse),
-        "FINE_AW": address_bits(128 * geometry.angle_words),
+        **({"ANGLE_TABLES": tables} if contents.switched else {}),
+        "FINE_AW": address_bits(128 * geometry.angle_words * tables),
         "NORM_SHIFT": points.gain - points.norm_extra,
         "ROPE_SHIFT": 14 + points.qk - points.rope,
         "NORMED_SHIFT": points.normed + points.gain - points.qk,

@@ -75,6 +75,8 @@ class Options:
             gain_bits=16,
             bias=False,
             head_norm=False,
+            ropes=("rope",),
+            unturned=False,
             embed_bits=2 * self.bits,
             embed_planes=2,
             embed_codebook=min(1, len(codebooks) - 1),

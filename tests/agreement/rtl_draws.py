@@ -17,7 +17,15 @@ from hardcast.numerics.sampling import SamplerSettings
 from hardcast.rtl import emit
 from hardcast.simulate.session import LINT, RtlChip, simulated
 from hardcast.simulate.verilate import Options
-from tests.random_image import FORMS, Form, config, some_biases, write_random_image
+from tests.random_image import (
+    FORMS,
+    LOCAL,
+    Form,
+    config,
+    some_biases,
+    some_layers,
+    write_random_image,
+)
 
 FAST = Options(optimisation=1, arguments=LINT)
 REPORT = 12  # logits of every token that are compared
@@ -57,11 +65,12 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.lists(st.sampled_from(list(FORMS.values())), min_size=1, max_size=3, unique=True))
     )
     vocabulary = draw(st.sampled_from([33, 131]))
+    count = draw(st.sampled_from([1, 2, 3]))
     model = {
         "architecture": draw(st.sampled_from(["llama", "qwen2", "qwen3"])),
         "hidden_size": draw(st.sampled_from([32, 70, 96, 192])),
         "intermediate_size": draw(st.sampled_from([33, 64, 200])),
-        "num_hidden_layers": draw(st.sampled_from([1, 2])),
+        "num_hidden_layers": count,
         "num_attention_heads": kv_heads * draw(st.sampled_from([1, 2, 3])),
         "num_key_value_heads": kv_heads,
         "head_dim": head_dim,
@@ -70,6 +79,8 @@ def cases(draw: st.DrawFn) -> Case:
         "tie_word_embeddings": draw(st.booleans()),
         "sliding_window": draw(st.sampled_from([None, None, 1, 3, 31, 70])),
         "biases": draw(some_biases()),
+        "layers": draw(some_layers(count)),
+        "local_rope": LOCAL,
     }
     chip = Chip(
         "drawn",

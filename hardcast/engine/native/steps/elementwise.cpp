@@ -105,11 +105,12 @@ __attribute__((target("avx2"))) int silu_times_avx2(const Points& p, const int32
 
 }  // namespace
 
-void rope_angles(const Model& model, int position, int32_t* cosine, int32_t* sine) {
+void rope_angles(const Model& model, const RopeTable& table, int position, int32_t* cosine,
+                 int32_t* sine) {
   const int half = model.shape.head_dim / 2;
   const size_t row = static_cast<size_t>(half) * 2;
-  const int16_t* const coarse = model.rope_coarse.data() + position / kFine * row;
-  const int16_t* const fine = model.rope_fine.data() + position % kFine * row;
+  const int16_t* const coarse = table.coarse.data() + position / kFine * row;
+  const int16_t* const fine = table.fine.data() + position % kFine * row;
   for (int i = 0; i < half; ++i) {
     const int64_t cc = coarse[2 * i], sc = coarse[2 * i + 1];
     const int64_t cf = fine[2 * i], sf = fine[2 * i + 1];
@@ -121,6 +122,13 @@ void rope_angles(const Model& model, int position, int32_t* cosine, int32_t* sin
 void rope_head(const Model& model, const int32_t* cosine, const int32_t* sine, int32_t* x) {
   const int shift = kTableBits + model.points.qk - model.points.rope;
   rotate(cosine, sine, model.shape.head_dim / 2, shift, x);
+}
+
+void unturned_head(const Model& model, int32_t* x) {
+  const int shift = kTableBits + model.points.qk - model.points.rope;
+  for (int i = 0; i < model.shape.head_dim; ++i) {
+    x[i] = static_cast<int32_t>(rs(int64_t{x[i]} << kTableBits, shift));
+  }
 }
 
 void gate_block(const Model& model, const int32_t* g, const int32_t* u, int bits, int token,

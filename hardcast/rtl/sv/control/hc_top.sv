@@ -108,6 +108,26 @@ module hc_top
     .clk, .en(vec_valid && (vec.op == VEC_NORM || vec.op == VEC_HAPPLY)), .addr(gain_addr), .word(gain_word)
   );
   wire angle = vec_valid && vec.op == VEC_ANGLE;
+//if switched
+  // A position's words of every table lie beside one another, and vec.base says which; beyond the last
+  // it is the angle 0: cosine 1, sine 0.
+  localparam int ANGLE_ROW = ANGLE_TABLES * ANGLE_WORDS;
+  wire [31:0] angle_at = 32'(vec.base) + 32'(vec.angle);
+  wire turned = angle_at < ANGLE_ROW;
+  logic unturned;
+  logic [TR*32-1:0] coarse_read, fine_read;
+  always_ff @(posedge clk) if (angle) unturned <= !turned;
+  assign coarse_word = unturned ? {TR{32'd16384}} : coarse_read;
+  assign fine_word   = unturned ? {TR{32'd16384}} : fine_read;
+  hc_rom #(.W(TR * 32), .D(COARSE_D), .FILE("rope_coarse.mem")) u_coarse (
+    .clk, .en(angle && turned),
+    .addr(COARSE_AW'((32'(position[user]) >> 7) * ANGLE_ROW + angle_at)), .word(coarse_read)
+  );
+  hc_rom #(.W(TR * 32), .D(128 * ANGLE_ROW), .FILE("rope_fine.mem")) u_fine (
+    .clk, .en(angle && turned),
+    .addr(FINE_AW'((32'(position[user]) & 127) * ANGLE_ROW + angle_at)), .word(fine_read)
+  );
+//else
   hc_rom #(.W(TR * 32), .D(COARSE_D), .FILE("rope_coarse.mem")) u_coarse (
     .clk, .en(angle),
     .addr(COARSE_AW'((32'(position[user]) >> 7) * ANGLE_WORDS + 32'(vec.angle))), .word(coarse_word)
@@ -116,6 +136,7 @@ module hc_top
     .clk, .en(angle),
     .addr(FINE_AW'((32'(position[user]) & 127) * ANGLE_WORDS + 32'(vec.angle))), .word(fine_word)
   );
+//endif
 
   // ---------------- embedding ----------------
   logic                embed_out;
