@@ -33,6 +33,7 @@ from hardcast.commands.talk.eval import read_text
 from hardcast.evaluate.perplexity import cut, log_softmax
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.float_forward import FloatModel
+from hardcast.quantize.folding import Plain
 from hardcast.tokenizer import Tokenizer, spec_from_source
 
 CODEBOOK_OF = {"3": "3bit", "4": "4gptq"}  # the packaged recipe whose codebook is taken, by bits
@@ -127,12 +128,8 @@ def float_model(model: str) -> FloatModel:
     """A checkpoint in float32, its weights kept in memory."""
     checkpoint = open_checkpoint(model)
     program = models.build_program(checkpoint.config)
-    return FloatModel(
-        program,
-        checkpoint.config,
-        lambda name: checkpoint.tensor(models.checkpoint_name(name)),
-        cache=True,
-    )
+    plain = Plain(checkpoint, program)
+    return FloatModel(program, checkpoint.config, plain.tensor, cache=True)
 
 
 def stored_bits(file: str) -> tuple[int, int]:

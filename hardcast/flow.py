@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from hardcast.golden.bounds import Bounds
 from hardcast.image.layout import FORMAT
 from hardcast.image.matrix import Matrix
 from hardcast.image.writer import ImageWriter
-from hardcast.models import shapes
+from hardcast.models import shapes, units
 from hardcast.models.common import ACTIVATION_BITS, HEAD_ACTIVATION_BITS, checkpoint_name
 from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
@@ -35,7 +34,7 @@ from hardcast.program.program import Program
 from hardcast.quantize import calibration_text, sensitivity, settle
 from hardcast.quantize import recipe as recipes
 from hardcast.quantize.balance import chip_basis
-from hardcast.quantize.folding import Source
+from hardcast.quantize.folding import Source, can_rotate
 from hardcast.quantize.recipe import GPTQ
 from hardcast.quantize.rounder import Rounder
 from hardcast.tokenizer import usable_tokenizer
@@ -48,8 +47,11 @@ DEFAULT_CONTEXT = 8192  # positions of KV cache, unless the model has fewer or t
 LONG_BUILD = 1 << 30  # weights; or any build that calibrates
 HEAD_EXTRA_BITS = HEAD_ACTIVATION_BITS - ACTIVATION_BITS  # at any width, as models/ says why
 ACTIVATION_BITS_RANGE = range(8, 16)
-GAIN_BITS = 24  # of a norm's integer gain: times an int32 residual it fits int64 with room
+GAIN_BITS = 30  # of a norm's integer gain: times an int32 residual it fits int64 with room
 BIAS_BITS = 20  # of a bias in whole units: at its binary point it fits int32
+UNROTATED = (
+    "recipe {} rotates the residual, which the gains of this model's norms behind forbid: it is not"
+)
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,9 @@ class _Build:
         self.recipe = self.recipe.fitted(self.program.matrices())
         if self.options.bits is None:
             self._say(self.recipe.notes())
-        for name, build_table in tables.TABLES.items():
+        if self.recipe.rotate and not can_rotate(self.program):
+            self._say([UNROTATED.format(self.recipe.name)])
+        for name, build_table in tables.needed(self.program.gate_tables()).items():
             writer.add_tensor(name, build_table())
         for name in self.program.rope_tables():
             coarse, fine = rope.rope_tables(self.checkpoint.config.frequencies(name), self.context)
@@ -283,7 +287,8 @@ class _Build:
         factor = LOG2_E / math.sqrt(self.program.shape.head_dim)
         if isinstance(step, kinds.HeadNorm):
             return factor if step.buffer == "q" else 1.0
-        normed_after = any(isinstance(s, kinds.HeadNorm) for s in self.program.steps)
+        norms = (s for s in self.program.steps if isinstance(s, kinds.HeadNorm))
+        normed_after = any(s.buffer == "q" for s in norms)
         is_query = isinstance(step, kinds.Matvec) and step.dst == "q"
         return factor if is_query and not normed_after else 1.0
 
@@ -314,17 +319,12 @@ class _Build:
 
     def write(self, writer: ImageWriter) -> None:
         """Writes manifest and tokenizer and renames the folder into place."""
-        config, points = self.checkpoint.config, self.points
-        epsilon = Fraction(config.rms_norm_eps)
-        constants = {
-            "norm_epsilon": round(epsilon * config.hidden_size * 4**points.residual),
-            "head_epsilon": round(epsilon * config.head_dim * 4**points.qk),
-        }
+        points = self.points
         chip: dict[str, Any] = {
             "program": self.program.to_json(),
             "context": self.context,
             "points": points.to_json(),
-            "constants": constants,
+            "constants": units.constants(self.checkpoint.config, self.program, points),
             "widths": self.widths,
             "recipe": {
                 "name": self.recipe.name,

@@ -21,6 +21,7 @@ from hardcast.golden.bounds import FRACTION, Bounds
 from hardcast.image import Image, open_image
 from hardcast.image.matrix import LEAST_SHIFT, MOST_SHIFT, Matrix, pack_codes
 from hardcast.image.writer import ImageWriter
+from hardcast.models import units
 from hardcast.numerics import rope, tables
 from hardcast.numerics.points import Points
 from hardcast.numerics.rope import RopeScaling
@@ -157,7 +158,7 @@ def write_random_image(
     program = models.build_program(model, activation_bits, head_activation_bits)
     bounds = Bounds(program, points)
     with ImageWriter(path, replace=True) as writer:
-        for name, build_table in tables.TABLES.items():
+        for name, build_table in tables.needed(program.gate_tables()).items():
             writer.add_tensor(name, build_table())
         for name in program.rope_tables():
             frequencies = tuple(model.frequencies(name))
@@ -170,10 +171,7 @@ def write_random_image(
             "program": program.to_json(),
             "context": context,
             "points": points.to_json(),
-            "constants": {
-                "norm_epsilon": round(model.rms_norm_eps * model.hidden_size * 4**points.residual),
-                "head_epsilon": round(model.rms_norm_eps * model.head_dim * 4**points.qk),
-            },
+            "constants": units.constants(model, program, points),
             "widths": bounds.widths(),
             "recipe": {"name": "random", "activation_bits": activation_bits},
         }
@@ -216,7 +214,7 @@ def _write_step(
         case kinds.Norm() | kinds.HeadNorm():
             size = program.shape.hidden_size
             if isinstance(step, kinds.HeadNorm):
-                size = program.shape.head_dim
+                size = program.part(step)
             one = np.sqrt(size) * (1 << bounds.points.gain)
             gains = (one * (1 + (rng.integers(-256, 257, size) / 512))).astype(np.int32)
             writer.add_tensor(step.gain, gains)

@@ -15,7 +15,25 @@ import numpy as np
 
 from tests.tiny_vocabulary import CHAT_TEMPLATE, SPECIALS, tokenizer_json, vocabulary
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = ("gemma3", "llama", "olmo2", "qwen2", "qwen3")
+NORMS = {
+    "gemma3": (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    ),
+    "olmo2": ("post_attention_layernorm", "post_feedforward_layernorm"),
+}
+GEMMA = {
+    "model_type": "gemma3_text",
+    "hidden_act": None,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 9,
+    "sliding_window_pattern": 2,
+    "query_pre_attn_scalar": 24,
+}
+PLAIN_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
 def config(architecture: str, **overrides: Any) -> dict[str, Any]:
@@ -23,7 +41,9 @@ def config(architecture: str, **overrides: Any) -> dict[str, Any]:
     sizes: dict[str, Any] = {
         "architectures": [
             {
+                "gemma3": "Gemma3ForCausalLM",
                 "llama": "LlamaForCausalLM",
+                "olmo2": "Olmo2ForCausalLM",
                 "qwen2": "Qwen2ForCausalLM",
                 "qwen3": "Qwen3ForCausalLM",
             }[architecture]
@@ -44,7 +64,7 @@ def config(architecture: str, **overrides: Any) -> dict[str, Any]:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    return {**sizes, **overrides}
+    return {**sizes, **(GEMMA if architecture == "gemma3" else {}), **overrides}
 
 
 def draw(generator: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
@@ -71,20 +91,25 @@ def tensors(architecture: str, seed: int = 0, **overrides: Any) -> dict[str, np.
 
     def norm(name: str, size: int) -> None:
         found[name] = np.float32(1.0) + draw(generator, (size,), 0.25)
+        if architecture == "gemma3":  # so that 1 off and 1 on are exact
+            found[name] = np.rint(found[name] * 4096) / np.float32(4096)
 
     attention, mlp = bool(c.get("attention_bias")), bool(c.get("mlp_bias"))
     matrix("model.embed_tokens.weight", c["vocab_size"], hidden, gain=4.0)
     for layer in range(c["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        norm(prefix + "input_layernorm.weight", hidden)
+        for name in NORMS.get(architecture, PLAIN_NORMS):
+            norm(f"{prefix}{name}.weight", hidden)
         for name, count in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)):
             bias = attention or architecture == "qwen2"
             matrix(f"{prefix}self_attn.{name}.weight", count * head_dim, hidden, 2.0, bias)
-        if architecture == "qwen3":
+        if architecture in ("gemma3", "qwen3"):
             norm(prefix + "self_attn.q_norm.weight", head_dim)
             norm(prefix + "self_attn.k_norm.weight", head_dim)
+        if architecture == "olmo2":
+            norm(prefix + "self_attn.q_norm.weight", heads * head_dim)
+            norm(prefix + "self_attn.k_norm.weight", kv_heads * head_dim)
         matrix(prefix + "self_attn.o_proj.weight", hidden, heads * head_dim, bias=attention)
-        norm(prefix + "post_attention_layernorm.weight", hidden)
         matrix(prefix + "mlp.gate_proj.weight", inner, hidden, 2.0, mlp)
         matrix(prefix + "mlp.up_proj.weight", inner, hidden, bias=mlp)
         matrix(prefix + "mlp.down_proj.weight", hidden, inner, bias=mlp)
@@ -113,6 +138,10 @@ def write_safetensors(
     folder.mkdir(parents=True, exist_ok=True)
     c = config(architecture, **overrides)
     found = _replaced(tensors(architecture, seed, **overrides), weights)
+    if architecture == "gemma3":  # its safetensors hold gains less 1
+        for name in found:
+            if name.endswith("norm.weight"):
+                found[name] = found[name] - np.float32(1.0)
     written = {key: value for key, value in c.items() if value is not None}
     (folder / "config.json").write_text(json.dumps({**written, "torch_dtype": "float32"}, indent=1))
     (folder / "tokenizer.json").write_text(tokenizer_json(c["vocab_size"]), encoding="utf-8")
@@ -190,6 +219,8 @@ GGUF_NAMES = {
     "self_attn.o_proj.weight": "attn_output.weight",
     "self_attn.o_proj.bias": "attn_output.bias",
     "post_attention_layernorm.weight": "ffn_norm.weight",
+    "post_feedforward_layernorm.weight": "post_ffw_norm.weight",
+    "pre_feedforward_layernorm.weight": "ffn_norm.weight",
     "mlp.gate_proj.weight": "ffn_gate.weight",
     "mlp.gate_proj.bias": "ffn_gate.bias",
     "mlp.up_proj.weight": "ffn_up.weight",
@@ -199,7 +230,7 @@ GGUF_NAMES = {
 }
 
 
-def gguf_name(name: str) -> str:
+def gguf_name(name: str, architecture: str) -> str:
     """GGUF's name of a Hugging Face tensor."""
     top = {
         "model.embed_tokens.weight": "token_embd.weight",
@@ -209,7 +240,8 @@ def gguf_name(name: str) -> str:
     parts = name.split(".", 3)
     if len(parts) < 4 or parts[3] not in GGUF_NAMES:
         return top.get(name, name)
-    return f"blk.{parts[2]}.{GGUF_NAMES[parts[3]]}"
+    behind = architecture in NORMS and parts[3] == "post_attention_layernorm.weight"
+    return f"blk.{parts[2]}.{'post_attention_norm.weight' if behind else GGUF_NAMES[parts[3]]}"
 
 
 def write_gguf(
@@ -258,7 +290,7 @@ def write_gguf(
             kind = "F16"
         kind_of = gguf.GGMLQuantizationType[kind]
         data = gguf.quants.quantize(np.ascontiguousarray(array), kind_of)
-        writer.add_tensor(gguf_name(name), data, raw_dtype=kind_of)
+        writer.add_tensor(gguf_name(name, architecture), data, raw_dtype=kind_of)
     scaling = c.get("rope_scaling")
     if scaling and scaling["rope_type"] == "llama3":
         writer.add_tensor("rope_freqs.weight", _llama3_factors(c, scaling))
@@ -285,6 +317,10 @@ def _add_metadata(writer: Any, architecture: str, c: dict[str, Any]) -> None:
     writer.add_vocab_size(c["vocab_size"])
     if c.get("sliding_window"):
         writer.add_sliding_window(c["sliding_window"])
+    if c.get("sliding_window_pattern"):
+        writer.add_uint32(
+            f"{architecture}.attention.sliding_window_pattern", c["sliding_window_pattern"]
+        )
     scaling = c.get("rope_scaling")
     if scaling and scaling["rope_type"] == "linear":
         writer.add_string(f"{architecture}.rope.scaling.type", "linear")

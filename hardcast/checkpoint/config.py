@@ -7,7 +7,8 @@ in each format and what its tensors are called. What the tensors mean is models/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +29,13 @@ class Family:
     gguf_interleaved: llama.cpp stores the Q and K rows of RoPE pairs side by side.
     biases: matrices of a layer that always add a bias. optional_biases: those that may.
     bias_types: names in config.json whose attention_bias and mlp_bias say whether they do.
-    head_norms: a layer has norms of the heads of q and k.
+    head_norms: a layer has norms of the heads of q and k; whole_norms: of all of q and of k.
+    norms: the others of a layer, by name, as they follow: around attention, around the MLP.
+    one_plus: safetensors hold norms' gains less 1 (in GGUF they are whole).
+    scaled_embedding: what is embedded is multiplied by sqrt(hidden_size).
+    activations: names in config.json (under activation_key) of the gate's nonlinearity.
+    local_layers: some layers see a window and have a RoPE of their own (local_layers.py).
+    defaults: what transformers takes where config.json lacks a key.
     window_types: names in config.json whose sliding_window counts; elsewhere it means nothing.
     window_switch: and there it counts only where use_sliding_window is true.
     """
@@ -40,6 +47,14 @@ class Family:
     optional_biases: tuple[str, ...] = ()
     bias_types: tuple[str, ...] = ()
     head_norms: bool = False
+    whole_norms: bool = False
+    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
+    one_plus: bool = False
+    scaled_embedding: bool = False
+    activation_key: str = "hidden_act"
+    activations: tuple[str, ...] = ("silu", "swish")
+    local_layers: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     window_types: tuple[str, ...] = ()
     window_switch: bool = False
 
@@ -64,6 +79,46 @@ FAMILIES = {
         head_norms=True,
         window_types=("qwen3",),
         window_switch=True,
+    ),
+    "gemma3": Family(
+        ("gemma3_text",),
+        "gemma3",
+        optional_biases=ATTENTION,
+        bias_types=("gemma3_text",),
+        head_norms=True,
+        norms=(
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+        ),
+        one_plus=True,
+        scaled_embedding=True,
+        activation_key="hidden_activation",
+        activations=("gelu_pytorch_tanh",),
+        window_types=("gemma3_text",),
+        local_layers=True,
+        defaults={
+            "vocab_size": 262208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-6,
+            "query_pre_attn_scalar": 256,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "olmo2": Family(
+        ("olmo2",),
+        "olmo2",
+        optional_biases=ATTENTION,
+        bias_types=("olmo2",),
+        whole_norms=True,
+        norms=("post_attention_layernorm", "post_feedforward_layernorm"),
     ),
 }
 
@@ -96,6 +151,7 @@ class ModelConfig:
     rope_scaling: None for plain RoPE. biases: matrices of a layer ("o_proj") that add a bias
     beside those of the family (attention_bias, mlp_bias). layers: each layer, or () where all have
     sliding_window and the one RoPE. local_rope: base and scaling of the table "rope_local".
+    query_pre_attn_scalar: scores are divided by its root; None: by that of head_dim.
     """
 
     architecture: str
@@ -115,6 +171,7 @@ class ModelConfig:
     biases: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     local_rope: LocalRope | None = None
+    query_pre_attn_scalar: float | None = None
 
     def layer(self, index: int) -> Layer:
         """What layer `index` has of its own."""
@@ -163,6 +220,9 @@ class ModelConfig:
                 f"{where}: {len(self.layers)} layers are described, the model has "
                 f"{self.num_hidden_layers}"
             )
+        scalar = self.query_pre_attn_scalar
+        if scalar is not None and not (math.isfinite(scalar) and scalar > 0):
+            raise HardcastError(f"{where}: query_pre_attn_scalar is {scalar}, expected above 0")
         for window in (self.sliding_window, *(layer.window for layer in self.layers)):
             if window is not None and window < 1:
                 raise HardcastError(f"{where}: sliding_window is {window}, expected at least 1")
@@ -187,14 +247,15 @@ class ModelConfig:
                 if name in biased:
                     shapes[f"{prefix}{block}.{name}.bias"] = (rows,)
 
-            shapes[prefix + "input_layernorm.weight"] = (hidden,)
+            for name in family.norms:
+                shapes[f"{prefix}{name}.weight"] = (hidden,)
             for name, rows in zip(ATTENTION[:3], (q_size, kv_size, kv_size), strict=True):
                 matrix("self_attn", name, rows, hidden)
-            if family.head_norms:
-                shapes[prefix + "self_attn.q_norm.weight"] = (self.head_dim,)
-                shapes[prefix + "self_attn.k_norm.weight"] = (self.head_dim,)
+            if family.head_norms or family.whole_norms:
+                sizes = (q_size, kv_size) if family.whole_norms else (self.head_dim,) * 2
+                shapes[prefix + "self_attn.q_norm.weight"] = sizes[:1]
+                shapes[prefix + "self_attn.k_norm.weight"] = sizes[1:]
             matrix("self_attn", "o_proj", hidden, q_size)
-            shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
             matrix("mlp", "gate_proj", inner, hidden)
             matrix("mlp", "up_proj", inner, hidden)
             matrix("mlp", "down_proj", hidden, inner)

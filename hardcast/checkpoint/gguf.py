@@ -28,11 +28,14 @@ LAYER_NAMES = {
     "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm",
     "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# The norm before the MLP: its name tells whether one stands behind attention too.
+BEFORE_MLP, BETWEEN, BEFORE = "ffn_norm", "post_attention_layernorm", "pre_feedforward_layernorm"
 BIAS_NAMES = {full.rpartition(".")[2]: f"{name}.bias" for name, full in LAYER_NAMES.items()}
 
 
@@ -44,8 +47,10 @@ class GgufCheckpoint:
         self.path = Path(path)
         header = read_header(self.path)
         self.metadata = header.metadata
-        self._entries = {_hf_name(name): entry for name, entry in header.tensors.items()}
         self.config, self.notes = model_config(self.path, header, BIAS_NAMES)
+        before_mlp = BEFORE if BEFORE in FAMILIES[self.config.architecture].norms else BETWEEN
+        names = {**LAYER_NAMES, BEFORE_MLP: before_mlp}
+        self._entries = {_hf_name(name, names): entry for name, entry in header.tensors.items()}
         found = {name: entry.shape for name, entry in self._entries.items()}
         check_tensors(self.path, self.config, found, ignored=(ROPE_FACTORS,))
         self._names = list(self.config.tensor_shapes())
@@ -136,11 +141,11 @@ class GgufCheckpoint:
         return rows.swapaxes(1, 2).reshape(-1)
 
 
-def _hf_name(name: str) -> str:
+def _hf_name(name: str, layer_names: dict[str, str]) -> str:
     """Hugging Face's name of a GGUF tensor; an unknown name stays as it is."""
     if name in TOP_NAMES:
         return TOP_NAMES[name]
     parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[2] in LAYER_NAMES:
-        return f"model.layers.{parts[1]}.{LAYER_NAMES[parts[2]]}.{parts[3]}"
+    if len(parts) == 4 and parts[0] == "blk" and parts[2] in layer_names:
+        return f"model.layers.{parts[1]}.{layer_names[parts[2]]}.{parts[3]}"
     return name

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hardcast.checkpoint.base import check_finite, read_bytes
-from hardcast.checkpoint.config import FAMILIES, Family, Fields, ModelConfig, unsupported
+from hardcast.checkpoint.config import (
+    FAMILIES,
+    LAYER_LIMIT,
+    Family,
+    Fields,
+    Layer,
+    LocalRope,
+    ModelConfig,
+    unsupported,
+)
 from hardcast.checkpoint.gguf_header import Header
 from hardcast.checkpoint.keys import check_keys, unknown_note
+from hardcast.checkpoint.local_layers import LOCAL_THETA, PATTERN, alternating
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
 
+GEMMA_27B_LAYERS = 62
 ROPE_FACTORS = "rope_freqs.weight"
 
 
@@ -51,6 +63,13 @@ def model_config(
                 f"only models where they are equal are supported"
             )
     theta = _shortest(fields.number("rope.freq_base", 10000.0))
+    window = fields.integer("attention.sliding_window", 0) or None
+    layers: tuple[Layer, ...] = ()
+    local_rope, local_theta = None, theta
+    if family.local_layers and window is not None:
+        layers = alternating(_layers(path, fields), window, _pattern(path, fields))
+        local_theta = _shortest(fields.number("rope.freq_base_swa", LOCAL_THETA))
+        local_rope, window = LocalRope(local_theta), None
     config = ModelConfig(
         architecture=architecture,
         hidden_size=hidden_size,
@@ -65,14 +84,45 @@ def model_config(
         rope_theta=theta,
         rope_scaling=_rope_scaling(path, header, fields, head_dim),
         tie_word_embeddings="output.weight" not in header.tensors,
-        sliding_window=fields.integer("attention.sliding_window", 0) or None,
+        sliding_window=window,
         biases=_biases(header, family, bias_names),
+        layers=layers,
+        local_rope=local_rope,
+        query_pre_attn_scalar=_query_scale(fields, family, hidden_size, heads, head_dim),
     )
     config.check(str(path))
-    neutral = {"attention.scale": head_dim**-0.5, "rope.freq_base_swa": theta}
+    scale = config.query_pre_attn_scalar or head_dim
+    neutral: dict[str, Any] = {"attention.scale": scale**-0.5, "rope.freq_base_swa": local_theta}
+    if layers:
+        neutral["attention.sliding_window_pattern"] = values.get("attention.sliding_window_pattern")
     neutral["embedding_length_out"] = hidden_size
     unknown = check_keys("gguf", where, values, neutral)
     return config, [unknown_note(where, unknown)] if unknown else []
+
+
+def _layers(path: Path, fields: Fields) -> int:
+    count = fields.integer("block_count")
+    if not 1 <= count <= LAYER_LIMIT:
+        raise HardcastError(f"{path}: num_hidden_layers is {count}, expected 1 to {LAYER_LIMIT}")
+    return count
+
+
+def _pattern(path: Path, fields: Fields) -> int:
+    """Every how manieth layer is global."""
+    pattern = fields.integer("attention.sliding_window_pattern", PATTERN)
+    if pattern < 1:
+        raise HardcastError(f"{path}: attention.sliding_window_pattern is {pattern}")
+    return pattern
+
+
+def _query_scale(
+    fields: Fields, family: Family, hidden_size: int, heads: int, head_dim: int
+) -> float | None:
+    """llama.cpp knows Gemma 3 27B, whose scores have a scale of their own, by its layers."""
+    if not family.local_layers or fields.integer("block_count") != GEMMA_27B_LAYERS:
+        return None
+    scale = hidden_size / max(heads, 1)
+    return None if scale == head_dim else scale
 
 
 def _refuse_parts(fields: Fields) -> None:

@@ -7,16 +7,27 @@ from typing import Any
 from hardcast.checkpoint.config import (
     ATTENTION,
     FAMILIES,
+    LAYER_LIMIT,
     MLP,
     Family,
     Fields,
+    Layer,
     ModelConfig,
     unsupported,
 )
 from hardcast.checkpoint.hf_rope import rope
 from hardcast.checkpoint.keys import check_keys, unknown_note
+from hardcast.checkpoint.local_layers import PATTERN, alternating, hf_ropes, of_kinds
 from hardcast.errors import HardcastError
 
+IMAGES_TOO, LANGUAGE_MODEL = "gemma3", "gemma3_text"
+LOCAL_KEYS = (  # of families with local layers; the last one is left over beside layer_types
+    "hidden_activation",
+    "query_pre_attn_scalar",
+    "rope_local_base_freq",
+    "sliding_window_pattern",
+    "_sliding_window_pattern",
+)
 DEFAULT_WINDOW = 4096  # what transformers takes where a window counts and config.json has no key
 WINDOWED, FULL = "sliding_attention", "full_attention"  # of layer_types
 
@@ -32,20 +43,27 @@ def model_config(
     Raises HardcastError for a missing or absurd field and for any feature that the forward pass
     of the family does not have; what nobody knows is named in a note.
     """
-    fields = Fields(where, values)
-    model_type = fields.text("model_type")
+    where, values, notes = _language_model(where, values)
+    model_type = Fields(where, values).text("model_type")
     architecture = next((k for k, f in FAMILIES.items() if model_type in f.model_types), None)
     if architecture is None:
         raise _unsupported(where, model_type, values)
     family = FAMILIES[architecture]
-    activation = fields.text("hidden_act", "silu")
-    if activation not in ("silu", "swish"):
+    stated = {key: value for key, value in values.items() if value is not None}
+    fields = Fields(where, {**values, **family.defaults, **stated})
+    activation = fields.text(family.activation_key, family.activations[0])
+    if activation not in family.activations:
         raise HardcastError(
-            f"{where}: hidden_act {activation!r:.40} is not supported, only silu is"
+            f"{where}: {family.activation_key} {activation!r:.40} is not supported, only "
+            f"{family.activations[0]} is"
         )
     heads = fields.integer("num_attention_heads")
     hidden_size = fields.integer("hidden_size")
-    theta, scaling, unknown = rope(fields)
+    local_rope = None
+    if family.local_layers:
+        theta, scaling, local_rope, unknown = hf_ropes(fields)
+    else:
+        theta, scaling, unknown = rope(fields)
     config = ModelConfig(
         architecture=architecture,
         hidden_size=hidden_size,
@@ -60,14 +78,49 @@ def model_config(
         rope_theta=theta,
         rope_scaling=scaling,
         tie_word_embeddings=fields.flag("tie_word_embeddings", tied_by_default),
-        sliding_window=_window(fields, family, model_type),
+        sliding_window=None if family.local_layers else _window(fields, family, model_type),
         biases=_biases(fields, family, model_type),
+        layers=_local_layers(fields) if family.local_layers else (),
+        local_rope=local_rope,
+        query_pre_attn_scalar=_query_scale(fields, family),
     )
     config.check(where)
-    unknown += check_keys("config", where, values, _neutral(config, family))
+    unknown += check_keys("config", where, values, _neutral(config, family, values))
     if model_type not in family.window_types and values.get("sliding_window") is not None:
         unknown.append("sliding_window")  # transformers does not read it there; others may
-    return config, [unknown_note(where, unknown)] if unknown else []
+    return config, [*notes, *([unknown_note(where, unknown)] if unknown else [])]
+
+
+def _language_model(where: str, values: dict[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """Where a config's language model is, that part of it, and a note where there is more."""
+    inner = values.get("text_config")
+    if values.get("model_type") != IMAGES_TOO or not isinstance(inner, dict):
+        return where, values, []
+    text = {"tie_word_embeddings": values.get("tie_word_embeddings"), **inner}
+    note = f"{where}: {IMAGES_TOO} reads images too; the chip is its language model alone"
+    return f"{where} (text_config)", {**text, "model_type": LANGUAGE_MODEL}, [note]
+
+
+def _local_layers(fields: Fields) -> tuple[Layer, ...]:
+    """Gemma 3's layers: by layer_types, or every sliding_window_pattern-th global."""
+    count = fields.integer("num_hidden_layers")
+    stated = fields.values.get("sliding_window", DEFAULT_WINDOW)
+    window = None if stated is None else fields.integer("sliding_window", DEFAULT_WINDOW)
+    kinds = _kinds(fields, count)
+    if kinds is not None:
+        return of_kinds(kinds, window)
+    pattern = fields.integer("sliding_window_pattern", PATTERN)
+    if pattern < 1 or not 1 <= count <= LAYER_LIMIT:
+        raise HardcastError(f"{fields.where}: sliding_window_pattern {pattern} of {count} layers")
+    return alternating(count, window, pattern)
+
+
+def _query_scale(fields: Fields, family: Family) -> float | None:
+    """query_pre_attn_scalar where the family reads it and it is not head_dim."""
+    if "query_pre_attn_scalar" not in family.defaults:
+        return None
+    scalar = fields.number("query_pre_attn_scalar")
+    return None if scalar == fields.integer("head_dim") else scalar
 
 
 def _unsupported(where: str, model_type: str, values: dict[str, Any]) -> HardcastError:
@@ -82,17 +135,19 @@ def _unsupported(where: str, model_type: str, values: dict[str, Any]) -> Hardcas
     return unsupported(where, model_type)
 
 
-def _neutral(config: ModelConfig, family: Family) -> dict[str, Any]:
+def _neutral(config: ModelConfig, family: Family, values: dict[str, Any]) -> dict[str, Any]:
     """Values that change nothing because the model has them anyway."""
     scale, dim = config.head_dim**-0.5, config.head_dim
     own: dict[str, Any] = dict.fromkeys(
         ("attention_multiplier", "attn_scale", "attention_scale"), scale
     )
     own |= {"query_pre_attn_scalar": dim, "rotary_dim": dim, "dim_model_base": config.hidden_size}
-    if family.head_norms:
+    if family.head_norms or family.whole_norms:
         own |= dict.fromkeys(("qk_norm", "use_qk_norm", "qk_layernorm"), True)
     if family.biases:
         own["qkv_bias"] = True
+    if family.local_layers:  # read above
+        own |= {name: values.get(name) for name in LOCAL_KEYS}
     return own
 
 

@@ -21,8 +21,8 @@ from hardcast.checkpoint.base import (
     read_bytes,
     read_json,
 )
-from hardcast.checkpoint.config import ModelConfig
-from hardcast.checkpoint.hf_config import model_config
+from hardcast.checkpoint.config import FAMILIES, ModelConfig
+from hardcast.checkpoint.hf_config import IMAGES_TOO, model_config
 from hardcast.checkpoint.hf_tokenizer import hf_tokenizer_source
 from hardcast.checkpoint.packings import Packed
 from hardcast.checkpoint.safetensors_header import ITEM_BYTES, Entry, read_header
@@ -31,6 +31,13 @@ from hardcast.errors import HardcastError
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 BASE, BASE_NAMES = "model.", ("embed_tokens.", "layers.", "norm.")  # a base model lacks the prefix
+# Beside a vision model; transformers 4 and 5 put "model." in one place and in the other.
+OF_IMAGES = tuple(
+    f"{prefix}{part}"
+    for prefix in ("", BASE)
+    for part in ("vision_tower.", "multi_modal_projector.")
+)
+OF_LANGUAGE = {"language_model.": "", "model.language_model.": BASE}
 PIECE_WEIGHTS = 1 << 22  # compared at a time
 BUFFER_ENDS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias")  # old exports keep these
 
@@ -49,6 +56,8 @@ class SafetensorsCheckpoint:
             raise foreign.no_config(self.path)
         self._raw_config = read_json(config_path)
         stored = self._unpacked(_entries(self.path))
+        if self._raw_config.get("model_type") == IMAGES_TOO:
+            stored = _language_model(stored)
         self._entries = {_full_name(name, stored): entry for name, entry in stored.items()}
         has_head, is_base = HEAD in stored, set(stored) != set(self._entries)
         # Without a word in config.json a missing head says that it is tied, unless it is missing
@@ -63,6 +72,7 @@ class SafetensorsCheckpoint:
                 f"{self.path}: {len(apart)} matrices are in act-order, a group's columns apart: "
                 f"their grid cannot be kept, they are rounded anew"
             )
+        self._one_plus = FAMILIES[config.architecture].one_plus
         self.config = self._settle_head(config)
         found = {name: entry.shape for name, entry in self._entries.items()}
         ignored = [name for name in found if name.endswith(BUFFER_ENDS)]
@@ -95,6 +105,8 @@ class SafetensorsCheckpoint:
         data = read_bytes(entry.path, name, entry.offset + start * row_bytes, size)
         values = _to_float32(data, entry.dtype).reshape(-1, *entry.shape[1:])
         check_finite(entry.path, name, values)
+        if self._one_plus and values.ndim == 1 and name.endswith("norm.weight"):
+            values = np.float32(1) + values
         return values
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
@@ -166,6 +178,16 @@ class SafetensorsCheckpoint:
         step = max(PIECE_WEIGHTS // max(shape[1], 1), 1)
         pieces = (slice(first, first + step) for first in range(0, shape[0], step))
         return all(np.array_equal(self.tensor(one, p), self.tensor(other, p)) for p in pieces)
+
+
+def _language_model(stored: dict[str, Entry | Packed]) -> dict[str, Entry | Packed]:
+    """The tensors of a model that reads images too, without those that do, by their plain names."""
+    found = {}
+    for name, entry in stored.items():
+        if not name.startswith(OF_IMAGES):
+            inner = next((n for n in OF_LANGUAGE if name.startswith(n)), "")
+            found[OF_LANGUAGE.get(inner, "") + name.removeprefix(inner)] = entry
+    return found
 
 
 def _full_name(name: str, stored: dict[str, Entry | Packed]) -> str:

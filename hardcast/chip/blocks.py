@@ -98,6 +98,7 @@ def _spine(design: Design, library: str, position: int) -> Iterator[Part]:
     lanes = chip.tile_rows * chip.users
     attended = design.geometry.padded(design.geometry.words(shape.width("a")))
     attended *= shape.num_hidden_layers
+    squared = issued["NORM"] + issued.get("BSUM", 0)
     blocks = issued["NORM"] + issued.get("QUANT", 0) + issued["GATE"] + attended
     heads = issued["ROPE"] + issued["VALUE"]
     embed = logic.block(library, "embed") * chip.tile_rows  # one for all users, one after another
@@ -111,8 +112,8 @@ def _spine(design: Design, library: str, position: int) -> Iterator[Part]:
     for name, busy in (
         ("quant", blocks),
         ("heads", heads),
-        ("squares", issued["NORM"]),
-        ("square_quant", issued["NORM"]),
+        ("squares", squared),
+        ("square_quant", squared),
         ("vector", blocks + heads),
     ):
         yield Part(f"{name} lanes", "spine", logic.per_lane(library, name) * lanes, busy)
@@ -120,6 +121,10 @@ def _spine(design: Design, library: str, position: int) -> Iterator[Part]:
         norm = logic.per_lane(library, "squares") + logic.per_lane(library, "square_quant")
         norm += logic.block(library, "rows")
         yield Part("head norm lanes", "spine", norm * lanes, issued["HSUM"])
+    if "BADD" in issued:  # nor this: the multipliers of a row, and the residual's adder
+        yield Part(
+            "norm behind lanes", "spine", logic.block(library, "rows") * lanes, issued["BADD"]
+        )
     single = logic.block(library, "rsqrt") * chip.users
     single += logic.block(library, "seq") + logic.block(library, "host")
     cycles = design.cycles.token([position] * chip.users).total

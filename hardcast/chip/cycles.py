@@ -115,8 +115,8 @@ class CycleModel:
                 rounds = geometry.rounds(self.output_words(dst))
                 passes = geometry.passes(shape.width(src))
                 return rounds * op.planes * passes * (2 if op.wide else 1) * chip.rows
-            case kinds.Rope(num_heads=heads) | kinds.HeadNorm(num_heads=heads):
-                return geometry.heads(heads)
+            case kinds.Rope(buffer=buffer) | kinds.HeadNorm(buffer=("q" | "k") as buffer):
+                return self.output_words(buffer)
             case kinds.KvWrite():
                 return geometry.heads(shape.num_key_value_heads)
             case kinds.GateMul():
@@ -138,6 +138,8 @@ class CycleModel:
             "MATVEC": self.array_latency + 10,
             "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_lanes, 4),
             "HAPPLY": 7,
+            "BSUM": geometry.block_words + 15 + log_ceil(geometry.block_lanes, 4),
+            "BADD": 8,
             "ROPE": geometry.head_words + 11,
             "VALUE": geometry.head_words + 11,
             "GATE": geometry.block_words + 16,

@@ -19,7 +19,8 @@ class Op:
     """One word of the program ROM.
 
     name: ANGLE (cosines and sines of the position), EMBED, NORM, QUANT, MATVEC, HSUM and HAPPLY
-    (HEAD_NORM's two passes), ROPE, VALUE, ATTEND, GATE, SAMPLE or END.
+    (HEAD_NORM's two passes), BSUM and BADD (those of y; the second adds to the residual), ROPE,
+    VALUE, ATTEND, GATE, SAMPLE or END.
     step: the program's step, None for ANGLE and END. wait: the next word waits for its results.
     add: MATVEC adds its rows to the residual. planes, wide: of MATVEC, weight planes and whether
     activations have more than 8 bits, which takes two passes. head: a run that wants no logits
@@ -93,10 +94,12 @@ def _ops(
             bits[step.dst] = step.activation_bits
             return [Op("NORM" if isinstance(step, kinds.Norm) else "QUANT", step)]
         case kinds.HeadNorm():
-            return [Op("HSUM", step), Op("HAPPLY", step)]
+            first, second = ("BSUM", "BADD") if step.buffer == "y" else ("HSUM", "HAPPLY")
+            return [Op(first, step), Op(second, step)]
         case kinds.Matvec():
             joined = isinstance(following, kinds.Add)
-            if joined != (step.dst == "y"):
+            behind = isinstance(following, kinds.HeadNorm) and following.buffer == "y"
+            if (joined or behind) != (step.dst == "y"):
                 raise HardcastError(f"the chip adds {step.matrix}'s result to the residual at once")
             more = isinstance(following, kinds.Matvec) and following.src == step.src
             wide = bits[step.src] > 8

@@ -13,10 +13,14 @@ BUFFERS = ("x", "h", "q", "k", "v", "a", "g", "u", "f", "y", "logits", "head_x",
 
 @dataclass(frozen=True)
 class Operation:
-    """One native operation: the step's kind and its integer fields (native/model.h)."""
+    """One native operation: the step's kind and its integer fields (native/model.h).
+
+    epsilon: of a norm, the name of the image's constant.
+    """
 
     kind: str
     fields: dict[str, int]
+    epsilon: str | None = None
 
 
 def compile_program(
@@ -24,13 +28,13 @@ def compile_program(
 ) -> list[Operation]:
     """The program as native operations; SAMPLE is the host's to call and is left out.
 
-    matrices, gains, biases: index of each tensor in the native model; RoPE tables are there in the
-    program's order.
+    matrices, gains, biases: index of each tensor in the native model; RoPE tables and tables of
+    gates are there in the program's order.
     A barrier stands before a step that reads what a step since the last barrier wrote, or writes
     what one read or wrote: threads share a step out, so such a step must wait for all of them.
     """
     operations = []
-    tables = program.rope_tables()
+    gates, tables = program.gate_tables(), program.rope_tables()
     first_of_head = _head(program)
     head: dict[str, str] = {}  # buffer -> its name in the head, once the head has written it
     bits: dict[str, int] = {}  # block-quantised buffer -> bits of a code, as last written
@@ -46,6 +50,8 @@ def compile_program(
         read |= reads
         written |= writes
         fields = _fields(step, matrices, gains, biases)
+        if isinstance(step, kinds.GateMul):
+            fields["gate"] = gates.index(step.table)
         if isinstance(step, kinds.Rope) and step.table is not None:
             fields["table"] = tables.index(step.table)
         src, dst = getattr(step, "src", ""), getattr(step, "dst", getattr(step, "buffer", ""))
@@ -58,7 +64,10 @@ def compile_program(
             fields[name] = BUFFERS.index(buffer) if buffer else 0
         fields["barrier"] = int(barrier)
         fields["wanted"] = int(index >= first_of_head)
-        operations.append(Operation(type(step).__name__, fields))
+        epsilon = None
+        if isinstance(step, kinds.Norm | kinds.HeadNorm):
+            epsilon = program.epsilon(step)
+        operations.append(Operation(type(step).__name__, fields, epsilon))
     return operations
 
 
@@ -83,7 +92,7 @@ def _head(program: Program) -> int:
 def _fields(
     step: kinds.Step, matrices: dict[str, int], gains: dict[str, int], biases: dict[str, int]
 ) -> dict[str, int]:
-    fields = dict.fromkeys(("matrix", "gain", "bias", "table"), -1)
+    fields = dict.fromkeys(("matrix", "gain", "bias", "gate", "table"), -1)
     fields |= dict.fromkeys(("layer", "heads", "window"), 0)
     match step:
         case kinds.Embed():

@@ -13,6 +13,7 @@ from hardcast.engine import _native
 from hardcast.engine.compile import compile_program
 from hardcast.errors import HardcastError
 from hardcast.image import Image
+from hardcast.numerics import tables
 from hardcast.numerics.sampling import SamplerSettings
 from hardcast.program import step as kinds
 
@@ -65,8 +66,6 @@ class Engine:
             dict(image.chip["program"]["shape"]),
             image.points.to_json(),
             image.context,
-            image.constants["norm_epsilon"],
-            image.constants["head_epsilon"],
             path,
         )
         self._load()
@@ -84,12 +83,15 @@ class Engine:
                 gains[step.gain] = self._native.add_gain(_int32(image, step.gain))
             elif isinstance(step, kinds.Matvec) and step.bias is not None:
                 biases[step.bias] = self._native.add_bias(_int32(image, step.bias))
-        for table in ("exp2", "rsqrt", "reciprocal", "sigmoid", "log2", "tail"):
+        for table in ("exp2", "rsqrt", "reciprocal", "log2", "tail"):
             self._native.set_table(table, _int32(image, table))
+        for table in image.program.gate_tables():
+            self._native.add_gate(_int32(image, table), tables.GATE_RANGE[table])
         for name in image.program.rope_tables():
             self._native.add_rope(image.tensor(f"{name}_coarse"), image.tensor(f"{name}_fine"))
         for operation in compile_program(image.program, matrices, gains, biases):
-            self._native.add_operation(operation.kind, operation.fields)
+            epsilon = image.constants[operation.epsilon] if operation.epsilon else 0
+            self._native.add_operation(operation.kind, operation.fields, epsilon)
         self._native.start(self.threads, self._kv_pages)
 
     def _add_matrix(self, name: str, arena: _native.Arena) -> int:

@@ -11,7 +11,7 @@ one an element of the buffer. Every rounding to a buffer's point adds half a uni
   the same bound, so every order of additions does.
 * a, f, k, v are quantised in blocks: an element may be wrong by 1/127 of its block's largest,
   however small it is itself; 1/64 of the block's largest bound is added.
-* Attention is a convex combination of v; its reciprocal is right to 1/512. |silu(g)| <= |g|.
+* Attention is a convex combination of v; its reciprocal is right to 1/512. |g t(g)| <= |g|.
   |RoPE| <= sqrt(2) max.
 * o_proj and down_proj: sum |w| bound, and half of what MATVEC's first rounding drops.
 """
@@ -85,7 +85,8 @@ class Bounds:
                 assert gain is not None
                 one = np.abs(gain).astype(object) << FRACTION
                 one = one + (one >> 5) >> self.points.gain
-                self._put(step.buffer, np.tile(one, step.num_heads) + _half(self.points.qk))
+                half = _half(self.points.of(step.buffer))
+                self._put(step.buffer, np.tile(one, step.num_heads) + half)
             case kinds.Matvec():
                 assert matrix is not None
                 rows = self._matvec(step, matrix) + _half(self.points.of(step.dst))
@@ -151,6 +152,7 @@ class Bounds:
             return _real(matrix, rows + (rows >> 9), FRACTION)
         src = _stored(self._now[step.src], BLOCK)
         point = points.residual if step.src == "h" else self.points.of(step.src)
+        src = np.minimum(src, (1 << MAGNITUDE_BITS + FRACTION) >> point)  # the quantiser clamps
         magnitude = min(_bits(int(src.max()), point), MAGNITUDE_BITS)
         drop = max(magnitude + sum_bits - PRODUCT_BITS, 0)
         lost = (1 << drop + FRACTION >> point + 1) + 1 if drop else 0

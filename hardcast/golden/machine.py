@@ -29,7 +29,7 @@ class Golden:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        for name, build_table in tables.TABLES.items():  # the steps use those of numerics
+        for name, build_table in tables.needed(image.program.gate_tables()).items():
             if not np.array_equal(image.tensor(name), build_table()):
                 raise HardcastError(f"{image.path}: table {name} is not this Hardcast's")
         self._weights: dict[str, Weights] = {}
@@ -121,16 +121,16 @@ class _Pass:
                 weights = self.golden.weights(step.matrix)
                 self.buffers[step.dst] = steps.embed(weights, self.tokens, points.residual)
             case kinds.Norm():
-                gain, epsilon = self.golden.tensor(step.gain), self.image.constants["norm_epsilon"]
+                gain, epsilon = self._norm_of(step)
                 self.buffers[step.dst] = steps.norm(
                     self.ints(step.src), gain, epsilon, points, step.activation_bits
                 )
             case kinds.Quantize():
                 self.buffers[step.dst] = quantize_blocks(self.ints(step.src), step.activation_bits)
             case kinds.HeadNorm():
-                gain, epsilon = self.golden.tensor(step.gain), self.image.constants["head_epsilon"]
-                x = self.ints(step.buffer)
-                self.buffers[step.buffer] = steps.head_norm(x, gain, epsilon, points)
+                gain, epsilon = self._norm_of(step)
+                x, point = self.ints(step.buffer), points.of(step.buffer)
+                self.buffers[step.buffer] = steps.head_norm(x, gain, epsilon, points, point)
             case kinds.Matvec():
                 self.buffers[step.dst] = self._matvec(step)
             case kinds.Rope():
@@ -144,12 +144,18 @@ class _Pass:
                 self.buffers[step.dst] = quantize_blocks(a, step.activation_bits)
             case kinds.GateMul():
                 g, u = self.ints(step.gate), self.ints(step.up)
-                f = steps.gate_mul(g, u, self.golden.tensor(step.table), points)
+                table, range_bits = self.golden.tensor(step.table), tables.GATE_RANGE[step.table]
+                f = steps.gate_mul(g, u, table, range_bits, points)
                 self.buffers[step.dst] = quantize_blocks(f, step.activation_bits)
             case kinds.Add():
                 self.buffers[step.dst] = steps.add(self.ints(step.dst), self.ints(step.src))
             case kinds.Sample():
                 pass  # the host asks for it: Golden.sample
+
+    def _norm_of(self, step: kinds.Norm | kinds.HeadNorm) -> tuple[np.ndarray, int]:
+        """Gains and epsilon of a norm."""
+        epsilon = self.image.constants[self.image.program.epsilon(step)]
+        return self.golden.tensor(step.gain), epsilon
 
     def _turned(self, step: kinds.Rope) -> np.ndarray:
         x, name = self.ints(step.buffer), step.table

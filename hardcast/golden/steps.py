@@ -105,17 +105,19 @@ def norm(x: np.ndarray, gain: np.ndarray, epsilon: int, points: Points, bits: in
     return Normed(quantize_blocks(scaled, bits), r, halfshift)
 
 
-def head_norm(x: np.ndarray, gain: np.ndarray, epsilon: int, points: Points) -> np.ndarray:
-    """RMS norm of each head: int64[T, heads * head_dim] at points.qk, in and out.
+def head_norm(
+    x: np.ndarray, gain: np.ndarray, epsilon: int, points: Points, point: int
+) -> np.ndarray:
+    """RMS norm of each part (a head) of x: int64[T, parts * n] at `point`, in and out.
 
-    gain: int64[head_dim] at points.gain, sqrt(head_dim) folded in.
+    gain: int64[n] at points.gain, sqrt(n) folded in; epsilon: rms_norm_eps * n * 4^point.
     Rounding: rs(x * r, 31 + halfshift - normed), then
-    rs(. * gain, normed + gain - qk).
+    rs(. * gain, normed + gain - point), saturated to int32.
     """
     heads = x.reshape(-1, gain.size)
     r, halfshift = rsqrt([v + epsilon or 1 for v in sum_of_squares(heads)])
     normed = rescale(heads * r[:, None], (RSQRT_FRACTION + halfshift - points.normed)[:, None])
-    return rs(normed * gain, points.normed + points.gain - points.qk).reshape(x.shape)
+    return saturate32(rs(normed * gain, points.normed + points.gain - point)).reshape(x.shape)
 
 
 def matvec(
@@ -201,17 +203,19 @@ def attend(
     return rs(mixed * reciprocal[:, None], (16 + (b - 1) - c + points.v - points.a)[:, None])
 
 
-def gate_mul(g: np.ndarray, u: np.ndarray, table: np.ndarray, points: Points) -> np.ndarray:
-    """f = silu(g) * u: int64[T, n] at points.f; g, u at points.gate.
+def gate_mul(
+    g: np.ndarray, u: np.ndarray, table: np.ndarray, range_bits: int, points: Points
+) -> np.ndarray:
+    """f = g t(g) u: int64[T, n] at points.f; g, u at points.gate.
 
-    t = sigmoid(min(|g|, 8)) from 65 entries, linear in between; 4096 - t for g < 0;
-    f = rs(rs(g t, 12 + gate - silu) u, silu + gate - f).
+    t(min(|g|, R)) from a gate's table of 65 entries over 0..R, linear in between; 4096 - t for
+    g < 0; f = rs(rs(g t, 12 + gate - silu) u, silu + gate - f). R = 2^range_bits.
     """
-    entry_bits = points.gate - 3  # SIGMOID_STEPS = 8 entries a unit
-    size = np.minimum(np.abs(g), tables.SIGMOID_RANGE << points.gate)
+    entry_bits = points.gate + range_bits - tables.GATE_INDEX_BITS
+    size = np.minimum(np.abs(g), np.int64(1) << points.gate + range_bits)
     index, rest = size >> entry_bits, size & ((1 << entry_bits) - 1)
     low, high = table[index], table[np.minimum(index + 1, len(table) - 1)]
     t = low + rs((high - low) * rest, entry_bits)
-    t = np.where(g < 0, tables.SIGMOID_ONE - t, t)
+    t = np.where(g < 0, tables.GATE_ONE - t, t)
     silu = rs(g * t, 12 + points.gate - points.silu)
     return rs(silu * u, points.silu + points.gate - points.f)

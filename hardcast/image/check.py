@@ -32,6 +32,7 @@ TABLES = {  # of numerics/tables.py; making them anew takes too long for every o
     "log2": ("int32", [257]),
     "tail": ("int32", [257]),
 }
+GATE_TABLE = ("int32", [65])
 OPERANDS = {  # what a MATVEC may read and write
     "h": ("q", "k", "v", "g", "u", "x", "logits"),
     "a": ("y",),
@@ -106,10 +107,11 @@ def check_points(points: Points) -> None:
     shifts = {
         "norm": points.gain - points.norm_extra,
         "head_norm": points.normed + points.gain - points.qk,
+        "norm behind": points.normed + points.gain - points.residual,
         "rope": TABLE_BITS + points.qk - points.rope,
         "score": 2 * points.rope - points.score,
         "attend": points.v + 27 - points.a,  # Z has at least 12 bits
-        "sigmoid": points.gate - 3,  # 8 entries a unit
+        "gate": points.gate - 4,  # 16 entries a unit at most
         "silu": 12 + points.gate - points.silu,
         "f": points.silu + points.gate - points.f,
     }
@@ -117,10 +119,11 @@ def check_points(points: Points) -> None:
         need(shift >= 0, f"the binary points make {name} shift by {shift}")
 
 
-def check_constants(constants: Any) -> None:
+def check_constants(constants: Any, program: Program) -> None:
     """The norms' epsilons are there, and small enough for a sum of squares to stay exact."""
     need(isinstance(constants, dict), "constants is no object")
-    for name in ("norm_epsilon", "head_epsilon"):
+    norms = [s for s in program.steps if isinstance(s, kinds.Norm | kinds.HeadNorm)]
+    for name in ("norm_epsilon", "head_epsilon", *map(program.epsilon, norms)):
         integer(constants[name], 0, EPSILON_LIMIT, name)
 
 
@@ -163,7 +166,9 @@ def _fits(step: kinds.Step, shape: Shape, cached: list[int]) -> bool:
         case kinds.Quantize(src="x", dst="h"):
             return True
         case kinds.HeadNorm(gain=str(), buffer=("q" | "k") as buffer, num_heads=int(heads)):
-            return heads == rotated[buffer]
+            return heads in (1, rotated[buffer])
+        case kinds.HeadNorm(gain=str(), buffer="y", num_heads=1):
+            return True
         case kinds.Rope(buffer=("q" | "k") as buffer, num_heads=int(heads), table=None | str()):
             return heads == rotated[buffer] and step.table in (None, *kinds.ROPE_TABLES)
         case kinds.Matvec(matrix=str(), src=str(src), dst=str(dst), bias=None | str()):
@@ -173,8 +178,8 @@ def _fits(step: kinds.Step, shape: Shape, cached: list[int]) -> bool:
         case kinds.Attend(layer=layer, dst="a", window=window):
             whole = window is None or type(window) is int and 1 <= window <= SIZE_LIMIT
             return type(layer) is int and cached[-1:] == [layer] and whole
-        case kinds.GateMul(table="sigmoid", gate="g", up="u", dst="f"):
-            return True
+        case kinds.GateMul(table=str(table), gate="g", up="u", dst="f"):
+            return table in kinds.GATE_TABLES
     return False
 
 
@@ -196,6 +201,7 @@ def _expected_tensors(
     shape = program.shape
     pairs = [shape.head_dim // 2, 2]
     yield from TABLES.items()
+    yield from ((name, GATE_TABLE) for name in program.gate_tables())
     for name in program.rope_tables():
         yield f"{name}_coarse", ("int16", [-(-context // FINE), *pairs])
         yield f"{name}_fine", ("int16", [FINE, *pairs])
@@ -204,6 +210,6 @@ def _expected_tensors(
             case kinds.Norm():
                 yield step.gain, ("int32", [shape.hidden_size])
             case kinds.HeadNorm():
-                yield step.gain, ("int32", [shape.head_dim])
+                yield step.gain, ("int32", [program.part(step)])
             case kinds.Matvec(bias=str(bias)):
                 yield bias, ("int32", [shape.width(step.dst)])

@@ -48,7 +48,7 @@ class Image:
             self.points = Points(**self.chip["points"])
             check.check_points(self.points)
             self.constants: dict[str, int] = self.chip["constants"]
-            check.check_constants(self.constants)
+            check.check_constants(self.constants, self.program)
             self._tensors: dict[str, dict[str, Any]] = self.chip["tensors"]
             check.check_tensors(self._tensors, self.chip["rom_bytes"])
             check.check_contents(self._tensors, self.program, self.context)

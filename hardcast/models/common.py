@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.program.program import Program, Shape, verify
@@ -20,6 +21,7 @@ from hardcast.program.step import (
     KvWrite,
     Matvec,
     Norm,
+    Quantize,
     Rope,
     Sample,
     Step,
@@ -34,6 +36,16 @@ HEAD_ACTIVATION_BITS = 10
 _ATTENTION_PARTS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"})
 _MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj"})
 _LAYER_NAME = re.compile(r"layers\.(\d+)\.([a-z_]+)(\.bias)?")
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """Names of the norms before and behind the two halves of a layer; None: there is none."""
+
+    before_attention: str | None = "input_layernorm"
+    behind_attention: str | None = None
+    before_mlp: str | None = "post_attention_layernorm"
+    behind_mlp: str | None = None
 
 
 def checkpoint_name(image_name: str) -> str:
@@ -62,15 +74,21 @@ def decoder_program(
     *,
     biases: Collection[str] = (),
     head_norm: bool = False,
+    whole_norm: bool = False,
+    norms: LayerNorms = LayerNorms(),
+    gate: str = "sigmoid",
     activation_bits: int = ACTIVATION_BITS,
     head_activation_bits: int = HEAD_ACTIVATION_BITS,
 ) -> Program:
-    """The pre-norm decoder with grouped-query attention and a gated MLP, which all families share.
+    """The decoder with grouped-query attention and a gated MLP, which all families share.
 
     Args:
         config: sizes of the model.
         biases: matrices of a layer ("q_proj") that add a bias whatever the config says (Qwen 2).
         head_norm: q and k pass an RMS norm of each head before RoPE (Qwen 3).
+        whole_norm: they pass one over all heads (OLMo 2).
+        norms: those around the halves of a layer; what no norm precedes is quantised as it is.
+        gate: table of GATE_MUL.
         activation_bits: bits of the quantised input of every matrix but the head.
         head_activation_bits: bits of the quantised input of the head.
 
@@ -89,10 +107,16 @@ def decoder_program(
         vocab_size=config.vocab_size,
     )
     biased = {*biases, *config.biases}
+    heads = (config.num_attention_heads, config.num_key_value_heads) if head_norm else None
+    normed = (1, 1) if whole_norm else heads
     steps: list[Step] = [Embed("embed_tokens")]
     for layer in range(config.num_hidden_layers):
-        steps += _attention(config, layer, biased, head_norm, activation_bits)
-        steps += _gated_mlp(layer, biased, activation_bits)
+        steps.append(_input(layer, norms.before_attention, activation_bits))
+        steps += _attention(config, layer, biased, normed, activation_bits)
+        steps += _output(layer, norms.behind_attention)
+        steps.append(_input(layer, norms.before_mlp, activation_bits))
+        steps += _gated_mlp(layer, biased, gate, activation_bits)
+        steps += _output(layer, norms.behind_mlp)
     # A tied head is the embedding matrix itself: the chip holds one ROM for both steps.
     head = "embed_tokens" if config.tie_word_embeddings else "lm_head"
     steps += [
@@ -111,18 +135,33 @@ def _matvec(layer: int, part: str, src: str, dst: str, biased: set[str]) -> Matv
     return Matvec(name, src, dst, bias=f"{name}.bias" if part in biased else None)
 
 
+def _input(layer: int, norm: str | None, activation_bits: int) -> Step:
+    """x -> h, for the first matrices of half a layer."""
+    if norm is None:
+        return Quantize(activation_bits=activation_bits)
+    return Norm(f"layers.{layer}.{norm}", activation_bits=activation_bits)
+
+
+def _output(layer: int, norm: str | None) -> list[Step]:
+    """x += y, for the end of half a layer."""
+    return [*([HeadNorm(f"layers.{layer}.{norm}", "y", 1)] if norm is not None else []), Add()]
+
+
 def _attention(
-    config: ModelConfig, layer: int, biased: set[str], head_norm: bool, activation_bits: int
+    config: ModelConfig,
+    layer: int,
+    biased: set[str],
+    normed: tuple[int, int] | None,
+    activation_bits: int,
 ) -> list[Step]:
-    """x += o_proj(attention(norm(x))): the first half of a layer."""
+    """y = o_proj(attention(h)). normed: parts of q and of k that are normed before RoPE."""
     name, differs = f"layers.{layer}", config.layer(layer)
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    steps: list[Step] = [Norm(f"{name}.input_layernorm", activation_bits=activation_bits)]
-    steps += [_matvec(layer, f"{part}_proj", "h", part, biased) for part in "qkv"]
-    if head_norm:
+    steps: list[Step] = [_matvec(layer, f"{part}_proj", "h", part, biased) for part in "qkv"]
+    if normed is not None:
         steps += [
-            HeadNorm(f"{name}.q_norm", "q", heads),
-            HeadNorm(f"{name}.k_norm", "k", kv_heads),
+            HeadNorm(f"{name}.q_norm", "q", normed[0]),
+            HeadNorm(f"{name}.k_norm", "k", normed[1]),
         ]
     return [
         *steps,
@@ -131,20 +170,16 @@ def _attention(
         KvWrite(layer),
         Attend(layer, window=differs.window, activation_bits=activation_bits),
         _matvec(layer, "o_proj", "a", "y", biased),
-        Add(),
     ]
 
 
-def _gated_mlp(layer: int, biased: set[str], activation_bits: int) -> list[Step]:
-    """x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x))): the second half of a layer."""
-    gain = f"layers.{layer}.post_attention_layernorm"
+def _gated_mlp(layer: int, biased: set[str], gate: str, activation_bits: int) -> list[Step]:
+    """y = down_proj(gate(gate_proj(h)) * up_proj(h))."""
     return [
-        Norm(gain, activation_bits=activation_bits),
         _matvec(layer, "gate_proj", "h", "g", biased),
         _matvec(layer, "up_proj", "h", "u", biased),
-        GateMul(activation_bits=activation_bits),
+        GateMul(gate, activation_bits=activation_bits),
         _matvec(layer, "down_proj", "f", "y", biased),
-        Add(),
     ]
 
 
@@ -159,7 +194,7 @@ def tensor_shapes(program: Program) -> dict[str, tuple[int, ...]]:
             case Norm():
                 found[step.gain] = (program.shape.width(step.src),)
             case HeadNorm():
-                found[step.gain] = (program.shape.head_dim,)
+                found[step.gain] = (program.part(step),)
             case Matvec(bias=str(bias)):
                 found[bias] = (program.shape.width(step.dst),)
     return found

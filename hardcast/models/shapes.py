@@ -21,7 +21,8 @@ SHAPES_PATH = Path(__file__).with_name("shapes.toml")
 NONE = "none"  # TOML has no null, and a left-out key is refused
 
 _OWN_KEYS = {"source": str, "parameters": int}
-_RARE = ("layers", "local_rope")  # fields of ModelConfig that most models leave out
+# Fields of ModelConfig that most models leave out.
+_RARE = ("layers", "local_rope", "query_pre_attn_scalar")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from functools import cache, wraps
 
 import numpy as np
 
+from hardcast.numerics.rope import pi
+
 DIGITS = 50
 TIE = Decimal("1e-30")
 
@@ -20,9 +22,9 @@ EXP2_BITS = 8  # index bits of the 2^-x table
 EXP2_ONE = 4095  # its largest entry, 12 bits
 RSQRT_ONE = 1 << 16  # rsqrt(1) in the table's units
 RECIPROCAL_BITS = 8
-SIGMOID_RANGE = 8  # |g| beyond this is clamped
-SIGMOID_STEPS = 8  # entries a unit
-SIGMOID_ONE = 1 << 12
+GATE_INDEX_BITS = 6  # of a gate's table: 64 intervals
+GATE_RANGE = {"sigmoid": 3, "gelu_tanh": 2}  # |g| beyond 2^this is clamped
+GATE_ONE = 1 << 12
 
 
 def _round(value: Decimal) -> int:
@@ -79,8 +81,28 @@ def reciprocal_table() -> np.ndarray:
 @_once
 def sigmoid_table() -> np.ndarray:
     """round(4096 / (1 + e^-x)) for x = 0, 1/8 .. 8, int32[65]; interpolated linearly."""
-    points = (Decimal(i) / SIGMOID_STEPS for i in range(SIGMOID_RANGE * SIGMOID_STEPS + 1))
-    return np.array(_table(lambda x: SIGMOID_ONE / (1 + (-x).exp()), points), np.int32)
+    points = _gate_points("sigmoid")
+    return np.array(_table(lambda x: GATE_ONE / (1 + (-x).exp()), points), np.int32)
+
+
+@_once
+def gelu_tanh_table() -> np.ndarray:
+    """round(4096 (1 + tanh(s (x + 0.044715 x^3))) / 2) for x = 0, 1/16 .. 4, s = sqrt(2 / pi).
+
+    int32[65]; GELU is x times it, in the formula that models were trained with.
+    """
+
+    def half_of_tanh(x: Decimal) -> Decimal:
+        z = (2 / pi()).sqrt() * (x + Decimal("0.044715") * x**3)
+        return GATE_ONE / (1 + (-2 * z).exp())
+
+    return np.array(_table(half_of_tanh, _gate_points("gelu_tanh")), np.int32)
+
+
+def _gate_points(name: str) -> list[Decimal]:
+    """Where a gate's table has its entries: 0 to its range, both of them too."""
+    steps = 1 << GATE_INDEX_BITS
+    return [Decimal(i << GATE_RANGE[name]) / steps for i in range(steps + 1)]
 
 
 @_once
@@ -117,3 +139,12 @@ TABLES: dict[str, Callable[[], np.ndarray]] = {
     "log2": log2_table,
     "tail": tail_table,
 }
+"""What every image holds."""
+
+GATES: dict[str, Callable[[], np.ndarray]] = {"gelu_tanh": gelu_tanh_table}
+"""And what those hold whose gates read it."""
+
+
+def needed(gates: Iterable[str]) -> dict[str, Callable[[], np.ndarray]]:
+    """The tables of an image by name. gates: those that its program's GATE_MULs read."""
+    return TABLES | {name: GATES[name] for name in gates if name not in TABLES}

@@ -90,6 +90,21 @@ class Program:
                 found[step.matrix] = (self.shape.width(step.dst), self.shape.width(step.src))
         return found
 
+    def part(self, step: HeadNorm) -> int:
+        """Channels that HEAD_NORM norms together: the size of its gain."""
+        return self.shape.width(step.buffer) // step.num_heads
+
+    def epsilon(self, step: Norm | HeadNorm) -> str:
+        """Name of the image's constant that is added under the step's root."""
+        if isinstance(step, Norm):
+            return "norm_epsilon"
+        of_heads = step.buffer != "y" and self.part(step) == self.shape.head_dim
+        return "head_epsilon" if of_heads else f"{step.buffer}_epsilon"
+
+    def gate_tables(self) -> tuple[str, ...]:
+        """The nonlinearities' ROMs that steps read, in order of their first use."""
+        return tuple(dict.fromkeys(s.table for s in self.steps if isinstance(s, GateMul)))
+
     def rope_tables(self) -> tuple[str, ...]:
         """The sin/cos ROMs that steps turn by, in order of their first use."""
         names = [step.table for step in self.steps if isinstance(step, Rope)]

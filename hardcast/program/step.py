@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+GATE_TABLES = ("sigmoid", "gelu_tanh")
+"""ROMs of what a gate is multiplied by itself with, t(-g) = 1 - t(g)."""
+
 ROPE_TABLES = ("rope", "rope_local")
 """Sin/cos ROMs that a program may turn by: one for all layers, and one of the local layers' own."""
 
@@ -55,7 +58,11 @@ class Quantize:
 
 @dataclass(frozen=True)
 class HeadNorm:
-    """RMS norm of each head of q or k, in place (Qwen 3). gain: one value a channel of a head."""
+    """RMS norm of each of `num_heads` equal parts of a buffer, in place.
+
+    Of each head of q or k (Qwen 3, Gemma 3), of all of q or k (OLMo 2: num_heads 1), or of y before
+    it is added to the residual (Gemma 3, OLMo 2: num_heads 1). gain: one value a channel of a part.
+    """
 
     gain: str
     buffer: str
@@ -107,7 +114,10 @@ class Attend:
 
 @dataclass(frozen=True)
 class GateMul:
-    """f = silu(g) * u, quantised for down_proj. table: the nonlinearity's ROM."""
+    """f = g * t(g) * u, quantised for down_proj. table: the ROM of t, one of GATE_TABLES.
+
+    "sigmoid" makes g * t(g) SiLU, "gelu_tanh" GELU as its tanh formula has it.
+    """
 
     table: str = "sigmoid"
     gate: str = "g"

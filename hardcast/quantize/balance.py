@@ -20,7 +20,7 @@ import numpy as np
 from hardcast.checkpoint.base import Checkpoint, Grid, GridForm
 from hardcast.program.program import Program
 from hardcast.program.step import HeadNorm, Matvec, Norm
-from hardcast.quantize.folding import Plain, Rotated, Source
+from hardcast.quantize.folding import Plain, Rotated, Source, can_rotate
 
 FRACTION = 12  # bits of a weight times a gain that are counted
 LARGEST = 1 << 24  # and the most that is: a row's sum of squares then fits int64
@@ -29,9 +29,12 @@ PIECE = 1 << 22  # weights in memory as floats at a time
 
 
 def chip_basis(checkpoint: Checkpoint, program: Program, rotate: bool) -> Source:
-    """A checkpoint's weights in the basis that the chip has them in: rotated or not, balanced."""
+    """A checkpoint's weights in the basis that the chip has them in: rotated or not, balanced.
+
+    rotate: asked for, and done where the program lets it be (can_rotate).
+    """
     plain = Plain(checkpoint, program)
-    source = Rotated(checkpoint, program) if rotate else plain
+    source = Rotated(checkpoint, program) if rotate and can_rotate(program) else plain
     return Balanced(source, exponents(plain))
 
 
@@ -74,13 +77,12 @@ def exponents(source: Source) -> dict[str, np.ndarray]:
     for layer in _layers(source.program):
         q, k = (_Side(source, *layer[buffer]) for buffer in "qk")
         half = shape.head_dim // 2
-        shared = shape.num_attention_heads // shape.num_key_value_heads
         of_k = k.range.reshape(-1, 2, half).max(axis=1)  # [kv heads or 1, half]
         of_q = q.range.reshape(len(of_k), -1, 2, half).max(axis=(1, 2))
         pair = _exponent(of_k, of_q)
         whole = np.tile(pair, (1, 2))  # [kv heads or 1, head_dim]
         found |= dict.fromkeys(k.names, -whole.reshape(-1))
-        repeats = 1 if q.normed else shared
+        repeats = len(q.range) // whole.size
         found |= dict.fromkeys(q.names, np.repeat(whole, repeats, axis=0).reshape(-1))
     return found
 
@@ -89,7 +91,6 @@ class _Side:
     """q or k of a layer. names: the tensors that take the exponents; range: float64[rows]."""
 
     def __init__(self, source: Source, gain: str, step: Matvec, norm: HeadNorm | None) -> None:
-        self.normed = norm is not None
         if norm is not None:
             self.names = [norm.gain]
             self.range = np.abs(source.tensor(norm.gain)).astype(np.float64)
@@ -112,7 +113,7 @@ def _layers(program: Program) -> list[dict[str, tuple[str, Matvec, HeadNorm | No
                 found.append({"q": (gain, step, None)})
             case Matvec(dst="k"):
                 found[-1]["k"] = (gain, step, None)
-            case HeadNorm():
+            case HeadNorm() if step.buffer in found[-1]:
                 before, product, _ = found[-1][step.buffer]
                 found[-1][step.buffer] = (before, product, step)
     return found

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.image.matrix import Matrix, stack_rows
+from hardcast.models import units
 from hardcast.numerics.blocks import (
     BLOCK,
     HEAD_BITS,
@@ -241,7 +242,8 @@ class Stream:
 
     def __init__(self, source: Source, config: ModelConfig, points: Points | None) -> None:
         self.source, self.points = source, points
-        self.shape, self.epsilon = source.program.shape, config.rms_norm_eps
+        self.shape = source.program.shape
+        self._epsilon = {buffer: float(units.epsilon(config, buffer)) for buffer in "xyqk"}
         self.buffers: Buffers = {}
         self._frequencies = rope_frequencies(source.program, config)
         self._score_factor = np.float32(math.log2(math.e) / math.sqrt(self.shape.head_dim))
@@ -254,9 +256,10 @@ class Stream:
             case Quantize():
                 part[step.dst] = self._blocks(part[step.src], step.activation_bits, "residual")
             case HeadNorm():
-                heads = self._heads(part[step.buffer])
+                parts = part[step.buffer].reshape(len(part[step.buffer]), step.num_heads, -1)
                 gain = self.source.tensor(step.gain)
-                part[step.buffer] = rms_norm(heads, gain, self.epsilon).reshape(len(heads), -1)
+                normed = rms_norm(parts, gain, self._epsilon[step.buffer])
+                part[step.buffer] = normed.reshape(len(parts), -1)
             case Rope():
                 heads = self._heads(part[step.buffer])
                 turned = rope(heads, np.arange(len(heads)), self._frequencies[step.table])
@@ -280,13 +283,14 @@ class Stream:
         """The chip quantises x * gain and leaves 1/rms to the product, so that is done here."""
         gain = self.source.tensor(step.gain)
         if self.points is None:
-            return rms_norm(x, gain, self.epsilon)
+            return rms_norm(x, gain, self._epsilon[step.src])
         point = self.points.residual + self.points.norm_extra
         # The chip's gains carry sqrt(n), so that is on its blocks' grid too.
         root = np.float32(math.sqrt(x.shape[1]))
         scaled = chip_blocks(x * (gain * root), step.activation_bits, BLOCK, point, MAGNITUDE_BITS)
         mean_square = np.square(x, dtype=np.float64).mean(axis=1, keepdims=True)
-        return scaled * (1.0 / (np.sqrt(mean_square + self.epsilon) * root)).astype(np.float32)
+        rms = np.sqrt(mean_square + self._epsilon[step.src])
+        return scaled * (1.0 / (rms * root)).astype(np.float32)
 
     def _heads(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1, self.shape.head_dim)

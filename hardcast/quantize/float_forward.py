@@ -7,6 +7,7 @@ weights are fetched when a step reads them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from hardcast.checkpoint.config import ModelConfig
 from hardcast.errors import HardcastError
+from hardcast.models import units
 from hardcast.program.program import Program
 from hardcast.program.step import (
     Add,
@@ -60,11 +62,12 @@ class FloatModel:
         Args:
             program: the steps.
             config: rms_norm_eps and RoPE, which a program does not carry.
-            tensor: float32 tensor of an image name ("layers.0.q_proj"); called once a step.
+            tensor: float32 tensor of an image name ("layers.0.q_proj") in the chip's units, as
+                folding.py's sources give it; called once a step.
             cache: keep every tensor after its first use. 4 bytes a parameter: for small models.
         """
         self.program = program
-        self.epsilon = config.rms_norm_eps
+        self._epsilon = {buffer: float(units.epsilon(config, buffer)) for buffer in "xyqk"}
         self._frequencies = rope_frequencies(program, config)
         self._fetch = tensor
         self._cache: dict[str, np.ndarray] | None = {} if cache else None
@@ -145,12 +148,12 @@ class FloatModel:
                 buffers[step.dst] = self._tensor(step.matrix)[tokens].astype(np.float32)
             case Norm():
                 gain = self._tensor(step.gain)
-                buffers[step.dst] = rms_norm(buffers[step.src], gain, self.epsilon)
+                buffers[step.dst] = rms_norm(buffers[step.src], gain, self._epsilon[step.src])
             case Quantize():
                 buffers[step.dst] = buffers[step.src]
             case HeadNorm():
                 heads = _split_heads(buffers[step.buffer], step.num_heads)
-                normed = rms_norm(heads, self._tensor(step.gain), self.epsilon)
+                normed = rms_norm(heads, self._tensor(step.gain), self._epsilon[step.buffer])
                 buffers[step.buffer] = normed.reshape(len(tokens), -1)
             case Matvec():
                 product = buffers[step.src] @ self._tensor(step.matrix).T
@@ -258,8 +261,14 @@ def attend(
 
 
 def gate(g: np.ndarray, table: str) -> np.ndarray:
-    """g * table(g), the gating nonlinearity: "sigmoid" makes it SiLU. float32, g's shape."""
+    """g * table(g), the gating nonlinearity: "sigmoid" makes it SiLU, "gelu_tanh" GELU.
+
+    float32, g's shape. Raises HardcastError for another table.
+    """
+    if table == "gelu_tanh":
+        inner = np.float32(math.sqrt(2 / math.pi)) * (g + np.float32(0.044715) * g * g * g)
+        return np.float32(0.5) * g * (1 + np.tanh(inner))
     if table != "sigmoid":
-        raise HardcastError(f"the float model knows no gating table {table!r}, only 'sigmoid'")
+        raise HardcastError(f"the float model knows no gating table {table!r}")
     # exp overflows float32 beyond 88; sigmoid(-80) is already below any product that matters.
     return g / (1.0 + np.exp(-np.maximum(g, np.float32(-80.0))))

@@ -16,9 +16,10 @@ from typing import Protocol
 import numpy as np
 
 from hardcast.checkpoint.base import Checkpoint, Grid, GridForm
+from hardcast.models import units
 from hardcast.models.common import checkpoint_name
 from hardcast.program.program import Program, verify
-from hardcast.program.step import Embed, Matvec, Norm, Quantize, Sample
+from hardcast.program.step import Embed, HeadNorm, Matvec, Norm, Quantize, Sample
 from hardcast.quantize.rotation import Rotation
 
 SEED = 20261125
@@ -44,19 +45,33 @@ class Source(Protocol):
 
 
 class Plain:
-    """A checkpoint's tensors as they are."""
+    """A checkpoint's tensors as they are, in the chip's units (models/units.py)."""
 
     def __init__(self, checkpoint: Checkpoint, program: Program) -> None:
         self.checkpoint, self.program = checkpoint, program
+        self._factors = units.factors(checkpoint.config, program)
 
     def tensor(self, name: str, rows: slice | None = None) -> np.ndarray:
-        return self.checkpoint.tensor(checkpoint_name(name), rows)
+        tensor = self.checkpoint.tensor(checkpoint_name(name), rows)
+        if name not in self._factors:
+            return tensor
+        return tensor * np.float32(self._factors[name])
 
     def grid(self, name: str, rows: slice | None = None) -> Grid | None:
-        return self.checkpoint.grid(checkpoint_name(name), rows)
+        grid = self.checkpoint.grid(checkpoint_name(name), rows)
+        if grid is None or name not in self._factors:
+            return grid
+        factor = np.float32(self._factors[name])  # a matrix's is a power of two: still exact
+        minimum = None if grid.minimum is None else grid.minimum * factor
+        return replace(grid, scale=grid.scale * factor, minimum=minimum)
 
     def grid_form(self, name: str) -> GridForm | None:
         return self.checkpoint.grid_form(checkpoint_name(name))
+
+
+def can_rotate(program: Program) -> bool:
+    """Whether the residual may be turned: not where a gain stands between a matrix and it."""
+    return not any(isinstance(step, HeadNorm) and step.buffer == "y" for step in program.steps)
 
 
 @dataclass(frozen=True)

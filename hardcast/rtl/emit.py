@@ -29,6 +29,7 @@ from hardcast.image import Image
 from hardcast.image.matrix import unpack_codes
 from hardcast.program import step as kinds
 from hardcast.rtl.assemble import Places, assemble
+from hardcast.rtl.limits import check_norms, check_points
 from hardcast.rtl.modules import modules
 from hardcast.rtl.package import Contents, package
 from hardcast.rtl.tables import tables_package
@@ -75,8 +76,8 @@ def design(image: Image, chip: Chip) -> Design:
             "choose a recipe or a chip of the other's width"
         )
     geometry = Geometry(chip, shape)
-    _check_points(image)
-    _check_head_norm(image)
+    check_points(image)
+    check_norms(image)
     planes = {name: entry["planes"] for name, entry in image.matrices.items()}
     ops = schedule(image.program, planes)
     books, of_matrix = _codebooks(image, chip)
@@ -123,37 +124,6 @@ def design(image: Image, chip: Chip) -> Design:
 def round_up(value: int, multiple: int) -> int:
     """The next multiple, or the value itself."""
     return -(-value // multiple) * multiple
-
-
-def _check_points(image: Image) -> None:
-    """The RTL's shifts right are by at least one bit."""
-    p = image.points
-    shifts = {
-        "gain - norm_extra": p.gain - p.norm_extra,
-        "2 rope - score": 2 * p.rope - p.score,
-        "gate - 3": p.gate - 3,
-        "12 + gate - silu": 12 + p.gate - p.silu,
-        "silu + gate - f": p.silu + p.gate - p.f,
-        "14 + qk - rope": 14 + p.qk - p.rope,
-        "normed + gain - qk": p.normed + p.gain - p.qk,
-        "2 + v - a": 2 + p.v - p.a,
-    }
-    if p.silu > p.gate or shifts["14 + qk - rope"] < 12 or shifts["gain - norm_extra"] > 14:
-        raise HardcastError("the chip's registers are too narrow for this image's binary points")
-    for what, shift in shifts.items():
-        if not 1 <= shift <= 31:
-            raise HardcastError(f"the chip's shifters do not reach {what} = {shift} of this image")
-
-
-def _check_head_norm(image: Image) -> None:
-    """The blocks of a head's squares are whole heads or their halves."""
-    size = image.program.shape.head_dim
-    if any(isinstance(s, kinds.HeadNorm) for s in image.program.steps) and not (
-        size <= 64 or size == 128
-    ):
-        raise HardcastError(
-            f"the chip norms heads of up to 64 channels, or of 128; this model's have {size}"
-        )
 
 
 def _codebooks(

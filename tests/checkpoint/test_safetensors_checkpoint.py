@@ -203,7 +203,10 @@ def test_missing_field_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "changes, wanted",
     [
-        ({"model_type": "gpt_neox"}, "'gpt_neox' is not supported; supported are llama, mistral"),
+        (
+            {"model_type": "gpt_neox"},
+            "'gpt_neox' is not supported; supported are gemma3_text, llama, mistral",
+        ),
         ({"hidden_size": "96"}, "hidden_size is '96', expected an integer"),
         ({"hidden_size": 10**9}, "hidden_size is 1000000000, expected 1 to"),
         ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000, expected 1 to"),

@@ -121,18 +121,19 @@ def test_norm_of_zeros_is_zero() -> None:
         assert not normed.blocks.values.any()
 
 
-@given(SEEDS, st.sampled_from([16, 24, 80]))
-def test_head_norm(seed: int, head_dim: int) -> None:
+@given(SEEDS, st.sampled_from([16, 24, 80, 200]), st.sampled_from([POINTS.qk, POINTS.residual]))
+def test_head_norm(seed: int, head_dim: int, point: int) -> None:
+    """Heads of q and k, and longer parts; at the point of q and k and at that of y."""
     rng = np.random.default_rng(seed)
-    x = draw_vector(rng, 3, 4 * head_dim, POINTS.qk)
+    x = draw_vector(rng, 3, 4 * head_dim, point)
     gain = np.rint((1 + rng.random(head_dim)) * np.sqrt(head_dim) * 2.0**POINTS.gain)
-    epsilon = round(1e-5 * head_dim * 4**POINTS.qk)
-    found = real(steps.head_norm(x, gain.astype(np.int64), epsilon, POINTS), POINTS.qk)
+    epsilon = round(1e-5 * head_dim * 4**point)
+    found = real(steps.head_norm(x, gain.astype(np.int64), epsilon, POINTS, point), point)
     heads = x.reshape(3, 4, head_dim).astype(float)
     rms = np.sqrt((heads**2).sum(axis=2, keepdims=True) + epsilon)
     expected = (heads / rms * gain / 2.0**POINTS.gain).reshape(x.shape)
-    # half a unit of q's point, half a unit of `normed` times the gain, and 1/rms
-    absolute = 2.0 ** -(POINTS.qk + 1) + 2.0 ** -(POINTS.normed + 1) * real(gain, POINTS.gain).max()
+    # half a unit of the point, half a unit of `normed` times the gain, and 1/rms
+    absolute = 2.0 ** -(point + 1) + 2.0 ** -(POINTS.normed + 1) * real(gain, POINTS.gain).max()
     assert (np.abs(found - expected) <= absolute + RSQRT_ERROR * np.abs(expected)).all()
 
 
@@ -345,7 +346,7 @@ def test_sigmoid_over_its_whole_range() -> None:
     g = np.arange(-10 << POINTS.gate, (10 << POINTS.gate) + 1)
     one = np.full_like(g, 1 << POINTS.gate)
     wide = Points(f=POINTS.silu)
-    found = real(steps.gate_mul(g, one, SIGMOID, wide), wide.f)
+    found = real(steps.gate_mul(g, one, SIGMOID, 3, wide), wide.f)
     x = real(g, POINTS.gate)
     assert (np.abs(found - silu(x)) <= 2.0**-POINTS.silu + 5e-4 * np.abs(x)).all()
     inside = np.abs(x) < 8
@@ -353,11 +354,23 @@ def test_sigmoid_over_its_whole_range() -> None:
     assert sigmoid.max() < 2.5e-3
 
 
+def test_gelu_over_its_whole_range() -> None:
+    """The table ends at 4, where 12 bits do, and is right to 6e-4 everywhere."""
+    g = np.arange(-10 << POINTS.gate, (10 << POINTS.gate) + 1)
+    one = np.full_like(g, 1 << POINTS.gate)
+    wide = Points(f=POINTS.silu)
+    table = tables.gelu_tanh_table().astype(np.int64)
+    found = real(steps.gate_mul(g, one, table, 2, wide), wide.f)
+    x = real(g, POINTS.gate)
+    exact = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    assert np.abs(found - exact).max() <= 2.0 ** -(POINTS.silu + 1) + 6e-4
+
+
 @given(SEEDS)
 def test_gate_mul(seed: int) -> None:
     rng = np.random.default_rng(seed)
     g, u = (draw_vector(rng, 2, 50, POINTS.gate) for _ in range(2))
-    found = real(steps.gate_mul(g, u, SIGMOID, POINTS), POINTS.f)
+    found = real(steps.gate_mul(g, u, SIGMOID, 3, POINTS), POINTS.f)
     x, y = real(g, POINTS.gate), real(u, POINTS.gate)
     tolerance = (2.0**-POINTS.silu + 5e-4 * np.abs(x)) * np.abs(y) + 2.0 ** -(POINTS.f + 1)
     assert (np.abs(found - silu(x) * y) <= tolerance).all()
@@ -367,7 +380,7 @@ def test_gate_mul(seed: int) -> None:
 def test_gate_mul_beyond_its_table(g: int) -> None:
     """|g| >= 8: the sigmoid stays at its last entry, 4095 of 4096; no index leaves the table."""
     u = np.array([1 << 10, -(1 << 31), (1 << 31) - 1])
-    found = steps.gate_mul(np.full(3, g), u, SIGMOID, POINTS)
+    found = steps.gate_mul(np.full(3, g), u, SIGMOID, 3, POINTS)
     t = int(SIGMOID[-1]) if g > 0 else 4096 - int(SIGMOID[-1])
     silu_int = (g * t + 2048) >> 12
     assert found.tolist() == [(silu_int * int(y) + (1 << 11)) >> 12 for y in u]
@@ -377,5 +390,5 @@ def test_gate_mul_beyond_its_table(g: int) -> None:
 def test_silu_never_exceeds_its_input(g: int) -> None:
     """What bounds.py relies on: |silu(g)| <= |g|, exactly."""
     wide = Points(f=POINTS.silu)
-    found = steps.gate_mul(np.array([g]), np.array([1 << POINTS.gate]), SIGMOID, wide)
+    found = steps.gate_mul(np.array([g]), np.array([1 << POINTS.gate]), SIGMOID, 3, wide)
     assert abs(int(found[0])) <= abs(g)

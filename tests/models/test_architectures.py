@@ -14,11 +14,21 @@ from hardcast import models
 from hardcast.checkpoint.config import Layer, ModelConfig
 from hardcast.errors import HardcastError
 from hardcast.program.program import Program, verify
-from hardcast.program.step import Attend, Embed, GateMul, HeadNorm, Matvec, Norm, Rope, Sample
+from hardcast.program.step import (
+    Attend,
+    Embed,
+    GateMul,
+    HeadNorm,
+    Matvec,
+    Norm,
+    Quantize,
+    Rope,
+    Sample,
+)
 from tests import tiny
 
 ARCHITECTURES = models.architectures()
-HELPERS = {"__init__", "common", "shapes"}
+HELPERS = {"__init__", "common", "shapes", "units"}
 
 
 def config(architecture: str = "llama", **overrides: Any) -> ModelConfig:
@@ -54,14 +64,14 @@ def tiny_model(architecture: str, **overrides: Any) -> tuple[Program, dict[str, 
 def test_every_file_is_an_architecture_or_a_known_helper() -> None:
     files = {path.stem for path in Path(hardcast.models.__file__).parent.glob("*.py")}
     assert files - HELPERS == set(ARCHITECTURES)
-    assert {"llama", "qwen2", "qwen3"} <= set(ARCHITECTURES)
+    assert {"gemma3", "llama", "olmo2", "qwen2", "qwen3"} <= set(ARCHITECTURES)
 
 
 def test_unknown_architecture_is_named_with_the_supported_ones() -> None:
     with pytest.raises(HardcastError) as error:
-        models.get("gemma3")
+        models.get("gemma2")
     message = str(error.value)
-    assert "'gemma3'" in message and "\n" not in message
+    assert "'gemma2'" in message and "\n" not in message
     assert all(name in message for name in ARCHITECTURES)
 
 
@@ -103,6 +113,10 @@ def test_order_of_steps_in_a_layer() -> None:
     plain = ["Embed", *attention, "Matvec", "Add", *mlp, "Norm", "Matvec", "Sample"]
     assert kinds("llama") == kinds("qwen2") == plain
     assert kinds("qwen3") == [*plain[:5], "HeadNorm", "HeadNorm", *plain[5:]]
+    attention = ["Quantize", *attention[1:4], "HeadNorm", "HeadNorm", *attention[4:], "Matvec"]
+    half = ["Quantize", *mlp[1:5]]
+    behind = ["Embed", *attention, "HeadNorm", "Add", *half, "HeadNorm", "Add", *plain[-3:]]
+    assert kinds("olmo2") == behind
 
 
 def test_what_differs_between_the_architectures() -> None:
@@ -124,7 +138,7 @@ def test_what_differs_between_the_architectures() -> None:
 def test_heads_window_and_activation_bits_reach_the_steps(architecture: str) -> None:
     module = models.get(architecture)
     program = module.build_program(config(architecture, sliding_window=17), 9, 12)
-    norms = [step for step in program.steps if isinstance(step, Norm)]
+    norms = [step for step in program.steps if isinstance(step, Norm | Quantize)]
     assert [step.activation_bits for step in norms] == [9, 9, 9, 9, 12]
     others = [step for step in program.steps if isinstance(step, Attend | GateMul)]
     assert all(step.activation_bits == 9 for step in others)

@@ -75,6 +75,19 @@ def test_sigmoid() -> None:
         assert rounds_to(4096 / (1 + 1 / low), 4096 / (1 + 1 / high), entry)
 
 
+def test_gelu_tanh() -> None:
+    """2 z = 2 sqrt(2/pi) (x + 0.044715 x^3), sqrt(2/pi) between two decimals of 25 places."""
+    table = tables.gelu_tanh_table()
+    assert table.shape == (65,) and (np.diff(table) >= 0).all()
+    root = Fraction(7978845608028653558798921, 10**25)
+    assert abs(float(root) - (2 / np.pi) ** 0.5) < 1e-15
+    for i, entry in enumerate(table.tolist()):
+        x = Fraction(i, 16)
+        z = 2 * (x + Fraction("0.044715") * x**3)
+        low, high = exp_bounds(z * root)[0], exp_bounds(z * (root + Fraction(1, 10**25)))[1]
+        assert rounds_to(4096 / (1 + 1 / low), 4096 / (1 + 1 / high), entry)
+
+
 def test_log2() -> None:
     table = tables.log2_table()
     assert table.shape == (257,)

@@ -33,7 +33,7 @@ def loud_keys(path: Path, architecture: str, **overrides: Any) -> Path:
     queries are as far below: what real models learn, and what leaves scores as they were.
     """
     found = tiny.tensors(architecture, **overrides)
-    carried = "_norm.weight" if architecture == "qwen3" else "_proj.weight"
+    carried = "_norm.weight" if architecture in ("gemma3", "olmo2", "qwen3") else "_proj.weight"
     for name, tensor in found.items():
         part = name.rpartition("self_attn.")[2]
         if part in (f"k{carried}", f"q{carried}", "q_proj.bias"):

@@ -16,6 +16,7 @@ from hardcast.checkpoint import open_checkpoint
 from hardcast.errors import HardcastError
 from hardcast.quantize import float_forward
 from hardcast.quantize.float_forward import FloatModel, attend, gate, rms_norm
+from hardcast.quantize.folding import Plain
 from tests import tiny
 
 TOKENS = 41
@@ -63,6 +64,31 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {}),
     "qwen3 tied": ("Qwen3", {"tie_word_embeddings": True}),
     "qwen3 attention biases": ("Qwen3", {"attention_bias": True}),
+    "gemma3 text": (
+        "Gemma3",
+        {"tie_word_embeddings": True, "num_hidden_layers": 7, "sliding_window": 9},
+    ),
+    "gemma3 global scaling, a score scale": (
+        "Gemma3",
+        {
+            "tie_word_embeddings": True,
+            "sliding_window": 5,
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            "query_pre_attn_scalar": 60,
+            "attention_bias": True,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e4},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+            },
+        },
+    ),
+    "gemma3 untied, wide epsilon": ("Gemma3", {"rms_norm_eps": 0.5, "sliding_window": 4}),
+    "olmo2": ("Olmo2", {"head_dim": 16}),  # no head_dim either
+    "olmo2 tied, biases": (
+        "Olmo2",
+        {"head_dim": 16, "tie_word_embeddings": True, "attention_bias": True},
+    ),
+    "olmo2 wide epsilon": ("Olmo2", {"head_dim": 16, "rms_norm_eps": 0.5}),
 }
 
 
@@ -72,10 +98,11 @@ def reference(family: str, overrides: dict[str, Any], folder: Path) -> tuple[Any
     torch = pytest.importorskip("torch", reason=reason)
     transformers = pytest.importorskip("transformers", reason=reason)
     sizes = {**SIZES, **overrides}
-    if family == "Qwen2":
+    if family in ("Qwen2", "Olmo2"):
         assert sizes.pop("head_dim") * sizes["num_attention_heads"] == sizes["hidden_size"]
     torch.manual_seed(7)
-    config = getattr(transformers, f"{family}Config")(**sizes)
+    of_text = "TextConfig" if family == "Gemma3" else "Config"
+    config = getattr(transformers, family + of_text)(**sizes)
     config._attn_implementation = "eager"
     model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
     with torch.no_grad():  # norms start as ones and biases as zeros: give them something to do
@@ -90,9 +117,7 @@ def reference(family: str, overrides: dict[str, Any], folder: Path) -> tuple[Any
 def open_float_model(folder: Path) -> FloatModel:
     checkpoint = open_checkpoint(str(folder))
     program = models.build_program(checkpoint.config)
-    return FloatModel(
-        program, checkpoint.config, lambda name: checkpoint.tensor(models.checkpoint_name(name))
-    )
+    return FloatModel(program, checkpoint.config, Plain(checkpoint, program).tensor)
 
 
 def assert_same_logits(model: Any, tokens: np.ndarray, ours: np.ndarray) -> None:
@@ -257,5 +282,8 @@ def test_extreme_values_stay_finite() -> None:
 
 
 def test_unknown_gate_is_named() -> None:
+    x = np.linspace(-9, 9, 37, dtype=np.float32)
+    phi = 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x.astype(np.float64) ** 3)))
+    assert np.allclose(gate(x, "gelu_tanh"), x * phi, atol=1e-6)
     with pytest.raises(HardcastError, match="'tanh'"):
         gate(np.zeros(1, np.float32), "tanh")

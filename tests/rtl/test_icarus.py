@@ -181,7 +181,7 @@ def test_gate(tmp_path: Path) -> None:
     g, u = (numbers(rng, 32, 400 * LANES).reshape(400, LANES) for _ in range(2))
     g[:200] = rng.integers(-9 << POINTS.gate, 9 << POINTS.gate, (200, LANES))
     g[200] = [8 << POINTS.gate, -8 << POINTS.gate, (8 << POINTS.gate) - 1, (8 << POINTS.gate) + 1]
-    wanted = steps.gate_mul(g, u, tables.sigmoid_table().astype(np.int64), POINTS)
+    wanted = steps.gate_mul(g, u, tables.sigmoid_table().astype(np.int64), 3, POINTS)
     wanted = np.clip(wanted, -(1 << 37), (1 << 37) - 1)
     after = latency("hc_gate")
     made = Module(

@@ -10,6 +10,7 @@ from hardcast.console import Bars
 from hardcast.errors import HardcastError
 from hardcast.image import Image
 from hardcast.quantize.float_forward import FloatModel
+from hardcast.quantize.folding import Plain
 
 CACHED_WEIGHTS = 1 << 29  # a float model up to this many weights (2 GiB) stays in memory
 
@@ -29,12 +30,9 @@ def source_of(model: str, image: Image, progress: Bars) -> Checkpoint:
 
 def float_model(checkpoint: Checkpoint, image: Image, kind: type[Model]) -> Model:
     """It, run in float by FloatModel or a kind of it."""
-    return kind(
-        models.build_program(checkpoint.config),
-        checkpoint.config,
-        lambda name: checkpoint.tensor(models.checkpoint_name(name)),
-        cache=cached(image),
-    )
+    program = models.build_program(checkpoint.config)
+    plain = Plain(checkpoint, program)
+    return kind(program, checkpoint.config, plain.tensor, cache=cached(image))
 
 
 def cached(image: Image) -> bool:

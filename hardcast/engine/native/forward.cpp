@@ -158,7 +158,7 @@ void Machine::fill_h(const Operation& op, int tid, int threads, F&& fill) {
 void Machine::norm(const Operation& op, int tid, int threads) {
   const int32_t* const gain = model_.gains[op.gain].data();
   fill_h(op, tid, threads, [&](const int32_t* x, int t, ActivationBuffer& h) {
-    return hardcast::norm(model_, gain, x, op.bits, t, h);
+    return hardcast::norm(model_, gain, op.epsilon, x, op.bits, t, h);
   });
 }
 
@@ -170,10 +170,11 @@ void Machine::quantize(const Operation& op, int tid, int threads) {
 
 void Machine::head_norm(const Operation& op, int tid, int threads) {
   const int32_t* const gain = model_.gains[op.gain].data();
-  const int heads = static_cast<int>(rows_.size()) * op.heads;
+  const int parts = static_cast<int>(rows_.size()) * op.heads;
+  const int n = model_.width(op.dst) / op.heads, point = point_of(op.dst);
   int32_t* const x = ints(op.dst);
-  share(heads, tid, threads, [&](int i) {
-    hardcast::head_norm(model_, gain, x + static_cast<size_t>(i) * model_.shape.head_dim);
+  share(parts, tid, threads, [&](int i) {
+    hardcast::head_norm(model_, gain, op.epsilon, n, point, x + static_cast<size_t>(i) * n);
   });
 }
 
@@ -267,8 +268,8 @@ void Machine::gate_mul(const Operation& op, int tid, int threads) {
   const int n = model_.shape.intermediate_size, blocks = f_.view().blocks;
   share(static_cast<int>(rows_.size()) * blocks, tid, threads, [&](int i) {
     const size_t row = static_cast<size_t>(i / blocks) * n;
-    gate_block(model_, ints(Buffer::kG) + row, ints(Buffer::kU) + row, op.bits, i / blocks,
-               i % blocks, f_);
+    gate_block(model_, model_.gates[op.gate], ints(Buffer::kG) + row, ints(Buffer::kU) + row,
+               op.bits, i / blocks, i % blocks, f_);
   });
 }
 

@@ -15,6 +15,8 @@ namespace hardcast {
 constexpr int kRsqrtFraction = 31;
 constexpr int kProductBits = 37;
 constexpr int kMixBits = 13;
+constexpr int kGateIndexBits = 6;
+constexpr size_t kGateEntries = (1 << kGateIndexBits) + 1;
 
 enum class StepKind : uint8_t {
   kEmbed, kNorm, kQuantize, kHeadNorm, kMatvec, kRope, kKvWrite, kAttend, kGateMul, kAdd,
@@ -39,9 +41,10 @@ struct Shape {
 struct Operation {
   StepKind kind = StepKind::kAdd;
   Buffer src = Buffer::kX, dst = Buffer::kX;
-  int matrix = -1, gain = -1, bias = -1;  // indices into the model
-  int table = -1;                         // of angles; -1: not turned
+  int matrix = -1, gain = -1, bias = -1, gate = -1;  // indices into the model
+  int table = -1;                                    // of angles; -1: not turned
   int layer = 0, heads = 0, window = 0;   // window 0: all positions
+  int64_t epsilon = 0;                    // of a norm
   int bits = 8;                           // of the activations this step quantises, or multiplies
   bool barrier = false;  // reads or overwrites what another thread may still be working on
   bool wanted = false;   // runs only for the tokens whose logits are asked for
@@ -55,6 +58,12 @@ struct Matrix {
   int sum_bits = 0;
 };
 
+// t of GATE_MUL: entries over 0 .. 2^range_bits, the last one twice (|g| at the range's end).
+struct GateTable {
+  std::vector<int32_t> entries;
+  int range_bits = 0;
+};
+
 struct RopeTable {
   std::vector<int16_t> coarse, fine;  // [rows][head_dim / 2][cos, sin]
 };
@@ -63,11 +72,11 @@ struct Model {
   Shape shape;
   Points points;
   int context = 0;
-  int64_t norm_epsilon = 0, head_epsilon = 0;
   std::vector<Operation> operations;
   std::vector<Matrix> matrices;
   std::vector<std::vector<int32_t>> gains, biases;
-  std::vector<int32_t> exp2, rsqrt, reciprocal, sigmoid, log2, tail;
+  std::vector<int32_t> exp2, rsqrt, reciprocal, log2, tail;
+  std::vector<GateTable> gates;
   std::vector<RopeTable> ropes;
   const Path* path = nullptr;
 

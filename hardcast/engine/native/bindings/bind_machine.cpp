@@ -86,8 +86,7 @@ struct NativeEngine {
   std::unique_ptr<Machine> machine;
   std::mutex calls;
 
-  NativeEngine(const Names& shape, const Names& points, int context, int64_t norm_epsilon,
-               int64_t head_epsilon, const std::string& path) {
+  NativeEngine(const Names& shape, const Names& points, int context, const std::string& path) {
     model.shape = {take(shape, "hidden_size"), take(shape, "intermediate_size"),
                    take(shape, "num_hidden_layers"), take(shape, "num_attention_heads"),
                    take(shape, "num_key_value_heads"), take(shape, "head_dim"),
@@ -107,8 +106,6 @@ struct NativeEngine {
     p.f = take(points, "f");
     p.logits = take(points, "logits");
     model.context = context;
-    model.norm_epsilon = norm_epsilon;
-    model.head_epsilon = head_epsilon;
     model.path = &find_path(path);
   }
 
@@ -143,13 +140,20 @@ struct NativeEngine {
   void set_table(const std::string& name, Array<int32_t, 1> values) {
     const std::map<std::string, std::pair<std::vector<int32_t>*, size_t>> tables = {
         {"exp2", {&model.exp2, 256}},       {"rsqrt", {&model.rsqrt, 25}},
-        {"reciprocal", {&model.reciprocal, 256}}, {"sigmoid", {&model.sigmoid, 65}},
+        {"reciprocal", {&model.reciprocal, 256}},
         {"log2", {&model.log2, 257}},       {"tail", {&model.tail, 257}}};
     const auto found = tables.find(name);
     if (found == tables.end()) throw std::invalid_argument("the engine has no table " + name);
     if (values.size() != found->second.second) throw std::invalid_argument(name + ": table size");
     *found->second.first = padded(values, values.size());
-    if (name == "sigmoid") model.sigmoid.push_back(model.sigmoid.back());  // |g| = 8 exactly
+  }
+
+  int add_gate(Array<int32_t, 1> values, int range_bits) {
+    if (values.size() != kGateEntries) throw std::invalid_argument("a gate's table size");
+    GateTable gate{padded(values, values.size()), range_bits};
+    gate.entries.push_back(gate.entries.back());
+    model.gates.push_back(std::move(gate));
+    return static_cast<int>(model.gates.size()) - 1;
   }
 
   void add_rope(Array<int16_t, 3> coarse, Array<int16_t, 3> fine) {
@@ -157,7 +161,7 @@ struct NativeEngine {
                            {fine.data(), fine.data() + fine.size()}});
   }
 
-  void add_operation(const std::string& kind, const Names& fields) {
+  void add_operation(const std::string& kind, const Names& fields, int64_t epsilon) {
     static const std::map<std::string, StepKind> kinds = {
         {"Embed", StepKind::kEmbed},   {"Norm", StepKind::kNorm},
         {"Quantize", StepKind::kQuantize}, {"HeadNorm", StepKind::kHeadNorm},
@@ -173,6 +177,8 @@ struct NativeEngine {
     op.matrix = take(fields, "matrix");
     op.gain = take(fields, "gain");
     op.bias = take(fields, "bias");
+    op.gate = take(fields, "gate");
+    op.epsilon = epsilon;
     op.table = take(fields, "table");
     op.layer = take(fields, "layer");
     op.heads = take(fields, "heads");
@@ -295,8 +301,8 @@ struct NativeEngine {
 
 void bind_machine(nb::module_& module) {
   nb::class_<NativeEngine>(module, "NativeEngine")
-      .def(nb::init<const Names&, const Names&, int, int64_t, int64_t, const std::string&>(),
-           "shape"_a, "points"_a, "context"_a, "norm_epsilon"_a, "head_epsilon"_a, "path"_a)
+      .def(nb::init<const Names&, const Names&, int, const std::string&>(), "shape"_a, "points"_a,
+           "context"_a, "path"_a)
       .def_prop_ro("path", [](const NativeEngine& e) { return std::string(e.model.path->name); })
       .def("add_matrix", &NativeEngine::add_matrix, "packed"_a, "multiplier"_a, "shift"_a,
            "sum_bits"_a)
@@ -304,7 +310,8 @@ void bind_machine(nb::module_& module) {
       .def("add_bias", &NativeEngine::add_bias, "bias"_a)
       .def("set_table", &NativeEngine::set_table, "name"_a, "values"_a)
       .def("add_rope", &NativeEngine::add_rope, "coarse"_a, "fine"_a)
-      .def("add_operation", &NativeEngine::add_operation, "kind"_a, "fields"_a)
+      .def("add_gate", &NativeEngine::add_gate, "values"_a, "range_bits"_a)
+      .def("add_operation", &NativeEngine::add_operation, "kind"_a, "fields"_a, "epsilon"_a)
       .def("start", &NativeEngine::start, "threads"_a, "kv_pages"_a)
       .def("session", &NativeEngine::session)
       .def("kv_use", &NativeEngine::kv_use)

@@ -15,9 +15,7 @@ namespace {
 
 constexpr int kFine = 128;  // positions a coarse step of the RoPE ROM
 constexpr int kTableBits = 14;
-constexpr int kSigmoidBits = 12;
-constexpr int kSigmoidRange = 8;    // |g| is clamped to it
-constexpr int kSigmoidStepBits = 3;  // 8 entries a unit
+constexpr int kGateBits = 12;
 
 // Products are at most 2^31 * 2^15: int64.
 HARDCAST_CLONES void rotate(const int32_t* cosine, const int32_t* sine, int half, int shift,
@@ -30,12 +28,13 @@ HARDCAST_CLONES void rotate(const int32_t* cosine, const int32_t* sine, int half
   }
 }
 
-void silu_times(const Points& p, const int32_t* table, const int32_t* g, const int32_t* u, int n,
+void gate_times(const Points& p, const GateTable& gate, const int32_t* g, const int32_t* u, int n,
                 int64_t* f) {
-  const int entry_bits = p.gate - kSigmoidStepBits;
-  const int32_t most = kSigmoidRange << p.gate;
+  const int32_t* const table = gate.entries.data();
+  const int entry_bits = p.gate + gate.range_bits - kGateIndexBits;
+  const int32_t most = 1 << (p.gate + gate.range_bits);
   const int32_t entry_half = (1 << entry_bits) >> 1;
-  const int silu_shift = kSigmoidBits + p.gate - p.silu;
+  const int silu_shift = kGateBits + p.gate - p.silu;
   const int f_shift = p.silu + p.gate - p.f;
   for (int i = 0; i < n; ++i) {
     const int64_t wide = g[i] < 0 ? -static_cast<int64_t>(g[i]) : g[i];
@@ -43,7 +42,7 @@ void silu_times(const Points& p, const int32_t* table, const int32_t* g, const i
     const int32_t index = size >> entry_bits, rest = size & ((1 << entry_bits) - 1);
     const int32_t step = table[index + 1] - table[index];
     int32_t t = table[index] + ((step * rest + entry_half) >> entry_bits);
-    t = g[i] < 0 ? (1 << kSigmoidBits) - t : t;
+    t = g[i] < 0 ? (1 << kGateBits) - t : t;
     const int64_t silu = rs(static_cast<int64_t>(g[i]) * t, silu_shift);
     f[i] = rs(silu * u[i], f_shift);
   }
@@ -60,16 +59,17 @@ __attribute__((target("avx2"))) inline __m256i rounded(__m256i x, int shift) {
 }
 
 // The first n / 8 * 8 elements; returns how many. Needs silu to fit int32 (p.gate >= p.silu).
-__attribute__((target("avx2"))) int silu_times_avx2(const Points& p, const int32_t* table,
+__attribute__((target("avx2"))) int gate_times_avx2(const Points& p, const GateTable& own,
                                                     const int32_t* g, const int32_t* u, int n,
                                                     int64_t* f) {
-  const int entry_bits = p.gate - kSigmoidStepBits;
+  const int32_t* const table = own.entries.data();
+  const int entry_bits = p.gate + own.range_bits - kGateIndexBits;
   const __m128i entry_shift = _mm_cvtsi32_si128(entry_bits);
-  const __m256i most = _mm256_set1_epi32(kSigmoidRange << p.gate);
+  const __m256i most = _mm256_set1_epi32(1 << (p.gate + own.range_bits));
   const __m256i rest_mask = _mm256_set1_epi32((1 << entry_bits) - 1);
   const __m256i entry_half = _mm256_set1_epi32((1 << entry_bits) >> 1);
-  const __m256i one = _mm256_set1_epi32(1 << kSigmoidBits);
-  const int silu_shift = kSigmoidBits + p.gate - p.silu;
+  const __m256i one = _mm256_set1_epi32(1 << kGateBits);
+  const int silu_shift = kGateBits + p.gate - p.silu;
   const int f_shift = p.silu + p.gate - p.f;
   int i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -131,19 +131,18 @@ void unturned_head(const Model& model, int32_t* x) {
   }
 }
 
-void gate_block(const Model& model, const int32_t* g, const int32_t* u, int bits, int token,
-                int block, ActivationBuffer& out) {
+void gate_block(const Model& model, const GateTable& gate, const int32_t* g, const int32_t* u,
+                int bits, int token, int block, ActivationBuffer& out) {
   const int first = block * kBlock;
   const int count = std::min(kBlock, model.shape.intermediate_size - first);
   int64_t f[kBlock];
   int done = 0;
 #if defined(__x86_64__)
   if (model.path->avx2 && model.points.gate >= model.points.silu) {
-    done = silu_times_avx2(model.points, model.sigmoid.data(), g + first, u + first, count, f);
+    done = gate_times_avx2(model.points, gate, g + first, u + first, count, f);
   }
 #endif
-  silu_times(model.points, model.sigmoid.data(), g + first + done, u + first + done, count - done,
-             f + done);
+  gate_times(model.points, gate, g + first + done, u + first + done, count - done, f + done);
   const int exponent = quantize_block(f, count, bits, out.x(token) + first);
   out.exponents(token)[block] = static_cast<uint8_t>(exponent);
   out.finish(token, token + 1, block, block + 1);

@@ -21,7 +21,7 @@ void rope_head(const Model& model, const int32_t* cosine, const int32_t* sine, i
 void unturned_head(const Model& model, int32_t* x);
 
 // golden/steps.py gate_mul() of one block of up to 64: codes, exponent and digits of `out`.
-void gate_block(const Model& model, const int32_t* g, const int32_t* u, int bits, int token,
-                int block, ActivationBuffer& out);
+void gate_block(const Model& model, const GateTable& gate, const int32_t* g, const int32_t* u,
+                int bits, int token, int block, ActivationBuffer& out);
 
 }  // namespace hardcast

@@ -57,8 +57,8 @@ Rsqrt rsqrt(unsigned __int128 energy, const int32_t* table) {
   return {static_cast<int32_t>(table[index] - rs(step * fraction, 12)), h / 2};
 }
 
-Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, int token,
-           ActivationBuffer& out) {
+Scale norm(const Model& model, const int32_t* gain, int64_t epsilon, const int32_t* x, int bits,
+           int token, ActivationBuffer& out) {
   const int n = model.shape.hidden_size;
   const int shift = model.points.gain - model.points.norm_extra;
   int largest = 0;
@@ -70,7 +70,7 @@ Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, 
     out.exponents(token)[block] = static_cast<uint8_t>(exponent);
     largest = std::max(largest, exponent);
   }
-  unsigned __int128 energy = sum_of_squares(x, n) + static_cast<uint64_t>(model.norm_epsilon);
+  unsigned __int128 energy = sum_of_squares(x, n) + static_cast<uint64_t>(epsilon);
   const Rsqrt root = rsqrt(energy != 0 ? energy : 1, model.rsqrt.data());
   out.finish(token, token + 1, 0, out.view().blocks);
   return {root.r, model.points.norm_extra + kRsqrtFraction + root.halfshift, largest};
@@ -89,15 +89,15 @@ Scale quantize(const Model& model, const int32_t* x, int bits, int token, Activa
   return {1, model.points.residual, largest};
 }
 
-void head_norm(const Model& model, const int32_t* gain, int32_t* x) {
-  const int n = model.shape.head_dim;
-  unsigned __int128 energy = sum_of_squares(x, n) + static_cast<uint64_t>(model.head_epsilon);
+void head_norm(const Model& model, const int32_t* gain, int64_t epsilon, int n, int point,
+               int32_t* x) {
+  unsigned __int128 energy = sum_of_squares(x, n) + static_cast<uint64_t>(epsilon);
   const Rsqrt root = rsqrt(energy != 0 ? energy : 1, model.rsqrt.data());
   const int first = kRsqrtFraction + root.halfshift - model.points.normed;
-  const int second = model.points.normed + model.points.gain - model.points.qk;
+  const int second = model.points.normed + model.points.gain - point;
   for (int i = 0; i < n; ++i) {
     const int64_t normed = rescale(static_cast<int64_t>(x[i]) * root.r, first);
-    x[i] = static_cast<int32_t>(rs(normed * gain[i], second));
+    x[i] = saturate32(rs(normed * gain[i], second));
   }
 }
 

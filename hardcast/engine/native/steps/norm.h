@@ -29,13 +29,14 @@ struct Scale {
 };
 
 // golden/steps.py norm(): writes the codes and exponents of `token`. x: int32[hidden_size].
-Scale norm(const Model& model, const int32_t* gain, const int32_t* x, int bits, int token,
-           ActivationBuffer& out);
+Scale norm(const Model& model, const int32_t* gain, int64_t epsilon, const int32_t* x, int bits,
+           int token, ActivationBuffer& out);
 
 // QUANTIZE: the same for the blocks of x as it is.
 Scale quantize(const Model& model, const int32_t* x, int bits, int token, ActivationBuffer& out);
 
-// golden/steps.py head_norm() of one head, in place. x: int32[head_dim].
-void head_norm(const Model& model, const int32_t* gain, int32_t* x);
+// golden/steps.py head_norm() of one part (a head), in place. x: int32[n] at `point`.
+void head_norm(const Model& model, const int32_t* gain, int64_t epsilon, int n, int point,
+               int32_t* x);
 
 }  // namespace hardcast

@@ -1,0 +1,46 @@
+"""What the RTL cannot do of what an image may ask for: each refusal is one line."""
+
+from __future__ import annotations
+
+from hardcast.errors import HardcastError
+from hardcast.image import Image
+from hardcast.program import step as kinds
+
+
+def check_points(image: Image) -> None:
+    """The RTL's shifts right are by at least one bit. Raises HardcastError."""
+    p = image.points
+    shifts = {
+        "gain - norm_extra": p.gain - p.norm_extra,
+        "2 rope - score": 2 * p.rope - p.score,
+        "gate - 3": p.gate - 3,
+        "12 + gate - silu": 12 + p.gate - p.silu,
+        "silu + gate - f": p.silu + p.gate - p.f,
+        "14 + qk - rope": 14 + p.qk - p.rope,
+        "normed + gain - qk": p.normed + p.gain - p.qk,
+        "2 + v - a": 2 + p.v - p.a,
+    }
+    if p.silu > p.gate or shifts["14 + qk - rope"] < 12 or shifts["gain - norm_extra"] > 14:
+        raise HardcastError("the chip's registers are too narrow for this image's binary points")
+    for what, shift in shifts.items():
+        if not 1 <= shift <= 31:
+            raise HardcastError(f"the chip's shifters do not reach {what} = {shift} of this image")
+
+
+def check_norms(image: Image) -> None:
+    """What the RTL cannot norm or gate yet; the blocks of a head's squares are heads or halves."""
+    shape = image.program.shape
+    norms = [s for s in image.program.steps if isinstance(s, kinds.HeadNorm)]
+    if any(s.buffer == "y" or image.program.part(s) != shape.head_dim for s in norms):
+        raise HardcastError(
+            f"{image.path}: the RTL has no norm behind a matrix yet, nor one over all heads, which "
+            f"{image.program.architecture} needs; golden and engine run this image"
+        )
+    for table in image.program.gate_tables():
+        if table != "sigmoid":
+            raise HardcastError(f"{image.path}: the RTL has no gate {table} yet, only sigmoid")
+    size = shape.head_dim
+    if norms and not (size <= 64 or size == 128):
+        raise HardcastError(
+            f"the chip norms heads of up to 64 channels, or of 128; this model's have {size}"
+        )
