@@ -1,6 +1,6 @@
 """Questions of our own (basics/*.toml), by the likelihood of choices: no network and no harness.
 
-A file has a title and questions: what comes before, the right continuation, one or more wrong ones.
+A file has questions: what comes before, the right continuation, one or more wrong ones.
 Found by listing the folder; `basics` names them all.
 """
 
@@ -36,7 +36,6 @@ class Basic:
     """A task. version: of its questions; another one where any of them is another."""
 
     name: str
-    title: str
     version: str
     questions: tuple[Question, ...]
 
@@ -70,7 +69,7 @@ def read_basic(path: Path) -> Basic:
     given = tomllib.loads(data.decode("utf-8"))
     questions = tuple(Question(first, tuple(rest)) for first, *rest in given["questions"])
     version = hashlib.sha256(data).hexdigest()[:8]
-    return Basic(f"{ALL}_{path.stem}", given["title"], version, questions)
+    return Basic(f"{ALL}_{path.stem}", version, questions)
 
 
 def ask_basics(

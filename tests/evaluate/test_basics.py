@@ -123,11 +123,11 @@ def test_a_version_is_of_the_questions(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     versions = set()
     for right in ("yes", "no"):
-        path.write_text(f'title = "x"\nquestions = [["Is it?", " {right}", " perhaps"]]\n', "utf-8")
+        path.write_text(f'questions = [["Is it?", " {right}", " perhaps"]]\n', "utf-8")
         task = basics.read_basic(path)
         versions.add(task.version)
         assert task == Basic(
-            "basics_mine", "x", task.version, (Question("Is it?", (f" {right}", " perhaps")),)
+            "basics_mine", task.version, (Question("Is it?", (f" {right}", " perhaps")),)
         )
     assert len(versions) == 2
 
@@ -208,7 +208,7 @@ def test_a_token_across_the_border_belongs_to_the_choices() -> None:
         seen.extend((list(a), list(b)) for a, b in requests)
         return [Score(-1.0, False)] * len(requests)
 
-    task = Basic("basics_x", "x", "0", (Question("f()", (":", ";", ":-")),))
+    task = Basic("basics_x", "0", (Question("f()", (":", ";", ":-")),))
     ask_basics([task], Merging(), scorer, 8)  # type: ignore[arg-type]
     before = [ord("f"), ord("(")]
     assert seen == [(before, [1000]), (before, [ord(")"), ord(";")]), (before, [1000, ord("-")])]
