@@ -16,25 +16,29 @@ TOKENS = 2048  # whose products are added in float32 before they go to float64
 
 
 def inverse_factor(matrix: np.ndarray, pool: Executor | None = None) -> np.ndarray:
-    """Upper triangular U, float64[n, n], with matrix^-1 = U^T U; matrix: symmetric, positive.
+    """Upper triangular U with matrix^-1 = U^T U, in the place of float64[n, n] matrix.
 
-    By halves, so that nearly all of it is products, which a pool can share:
-    [[A, B], [B^T, D]] = R R^T with R = U^-1 = [[R1, S], [0, R2]] gives U2 from D, S = B U2^T,
-    U1 from A - S S^T, and U's upper right is -U1 S U2. The sixth of a second that LAPACK's own
-    Cholesky takes at 1536 columns grows to four at 4864, on one thread.
+    matrix: symmetric, positive; it is overwritten and returned, since squares of the widest input
+    are what a build's memory holds. By halves, so that nearly all of it is products, which a pool
+    can share: [[A, B], [B^T, D]] = R R^T with R = U^-1 = [[R1, S], [0, R2]] gives U2 from D,
+    S = B U2^T, U1 from A - S S^T, and U's upper right is -U1 S U2. The sixth of a second that
+    LAPACK's own Cholesky takes at 1536 columns grows to four at 4864, on one thread.
     """
     n = len(matrix)
     if n <= SMALL:
         # R is upper triangular: Cholesky's factor of the matrix turned round, turned back.
-        return np.triu(np.linalg.inv(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]))
+        matrix[:] = np.triu(np.linalg.inv(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]))
+        return matrix
     half = n // 2
-    result = np.zeros_like(matrix)
-    below = result[half:, half:] = inverse_factor(matrix[half:, half:], pool)
-    between = product(matrix[:half, half:], below.T, pool)
-    rest = matrix[:half, :half] - product(between, between.T, pool)
-    above = result[:half, :half] = inverse_factor(rest, pool)
-    result[:half, half:] = -product(product(above, between, pool), below, pool)
-    return result
+    above, right, below = matrix[:half, :half], matrix[:half, half:], matrix[half:, half:]
+    inverse_factor(below, pool)
+    between = product(right, below.T, pool)
+    above -= product(between, between.T, pool)
+    inverse_factor(above, pool)
+    right[:] = product(product(above, between, pool), below, pool)
+    np.negative(right, out=right)
+    matrix[half:, :half] = 0
+    return matrix
 
 
 def product(left: np.ndarray, right: np.ndarray, pool: Executor | None = None) -> np.ndarray:
