@@ -61,7 +61,7 @@ def pairs(model: FloatModel) -> list[tuple[list[int], list[int]]]:
 
 @pytest.mark.parametrize("together", [1, 50, 4096])
 @pytest.mark.parametrize(
-    ("architecture", "more"), [("llama", {}), ("qwen2", WINDOWED), ("qwen3", {})]
+    ("architecture", "more"), [*((name, {}) for name in tiny.ARCHITECTURES), ("qwen2", WINDOWED)]
 )
 def test_packed_texts_do_not_see_each_other(
     architecture: str,
