@@ -15,6 +15,7 @@ from hardcast.golden import Golden
 from hardcast.image import open_image
 from hardcast.models.common import checkpoint_name
 from hardcast.quantize.float_forward import FloatModel
+from hardcast.quantize.folding import Plain
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 from tests import tiny
 
@@ -82,11 +83,12 @@ def test_the_chip_says_what_the_float_model_says(model: Path, tmp_path: Path) ->
     flow.build(str(model), tmp_path / "i", activation_bits=WIDE_BITS, context=64, recipe="4bit")
     image = open_image(tmp_path / "i")
     checkpoint = open_checkpoint(str(model))
+    plain = Plain(checkpoint, image.program)
     normed = any(type(step).__name__ == "HeadNorm" for step in image.program.steps)
 
     def tensor(name: str) -> np.ndarray:
         if name not in image.matrices:
-            return checkpoint.tensor(checkpoint_name(name))
+            return plain.tensor(name)
         matrix = image.matrix(name)
         unit = matrix.row_multiplier / 2.0 ** matrix.row_shift.astype(float)
         weights = matrix.integers() * unit[:, None]

@@ -98,8 +98,8 @@ def tensors(architecture: str, seed: int = 0, **overrides: Any) -> dict[str, np.
     matrix("model.embed_tokens.weight", c["vocab_size"], hidden, gain=4.0)
     for layer in range(c["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        for name in NORMS.get(architecture, PLAIN_NORMS):
-            norm(f"{prefix}{name}.weight", hidden)
+        first, *others = NORMS.get(architecture, PLAIN_NORMS)
+        norm(f"{prefix}{first}.weight", hidden)
         for name, count in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)):
             bias = attention or architecture == "qwen2"
             matrix(f"{prefix}self_attn.{name}.weight", count * head_dim, hidden, 2.0, bias)
@@ -110,6 +110,8 @@ def tensors(architecture: str, seed: int = 0, **overrides: Any) -> dict[str, np.
             norm(prefix + "self_attn.q_norm.weight", heads * head_dim)
             norm(prefix + "self_attn.k_norm.weight", kv_heads * head_dim)
         matrix(prefix + "self_attn.o_proj.weight", hidden, heads * head_dim, bias=attention)
+        for name in others:
+            norm(f"{prefix}{name}.weight", hidden)
         matrix(prefix + "mlp.gate_proj.weight", inner, hidden, 2.0, mlp)
         matrix(prefix + "mlp.up_proj.weight", inner, hidden, bias=mlp)
         matrix(prefix + "mlp.down_proj.weight", hidden, inner, bias=mlp)

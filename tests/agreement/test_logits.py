@@ -197,7 +197,8 @@ def test_drawn_models(
 
 
 @pytest.mark.parametrize(
-    ("gain", "saturates"), [(1e-6, False), (2.0**6, False), (2.0**9, True), (2.0**12, True)]
+    ("gain", "saturates"),
+    [(1e-6, False), (2.0**6, False), (2.0**9, True), (2.0**12, True), (2.0**18, True)],
 )
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 def test_absurd_magnitudes(folder: Path, architecture: str, gain: float, saturates: bool) -> None:
@@ -211,7 +212,16 @@ def test_absurd_magnitudes(folder: Path, architecture: str, gain: float, saturat
     assert_agreement(image, list(range(16)), seed=3)
 
 
-@pytest.mark.parametrize("gain", [2.0**14, 2.0**40])
+@pytest.mark.parametrize("gain", [1e-6, 2.0**12, 2.0**18])
+@pytest.mark.parametrize("architecture", ["gemma3", "olmo2"])
+def test_absurd_magnitudes_before_a_norm(folder: Path, architecture: str, gain: float) -> None:
+    """What a norm behind reads saturates, or is all zeros."""
+    model = config(architecture, num_hidden_layers=1)
+    image = write_random_image(folder / "behind", model, gain=gain, skew=2)
+    assert_agreement(image, list(range(16)), seed=3)
+
+
+@pytest.mark.parametrize("gain", [2.0**22, 2.0**40])
 def test_more_than_absurd_is_refused(folder: Path, gain: float) -> None:
     with pytest.raises(HardcastError, match="weights so large that . would need [0-9]+ bits"):
         write_random_image(folder / "refused", config(), gain=gain)
