@@ -12,8 +12,8 @@ from hardcast.checkpoint import open_checkpoint
 from hardcast.engine import Engine
 from hardcast.evaluate.perplexity import Perplexity, measure
 from hardcast.image import open_image
-from hardcast.models import checkpoint_name
 from hardcast.quantize.float_forward import FloatModel
+from hardcast.quantize.folding import Plain
 from hardcast.tokenizer import Tokenizer, TokenizerSpec
 from tests.real_model import brought
 
@@ -31,12 +31,8 @@ def perplexity(
     flow.build(str(checkpoint.path), folder / "image", **options)
     image = open_image(folder / "image")
     program = models.build_program(checkpoint.config)
-    reference = FloatModel(
-        program,
-        checkpoint.config,
-        lambda name: checkpoint.tensor(checkpoint_name(name)),
-        cache=True,
-    )
+    tensor = Plain(checkpoint, program).tensor
+    reference = FloatModel(program, checkpoint.config, tensor, cache=True)
     text = "\n".join(page.read_text("utf-8") for page in sorted(DOCS.rglob("*.md")))
     ids = Tokenizer(TokenizerSpec.from_json(image.tokenizer_json())).encode(text)
     return measure(Engine(image), ids, reference=reference, windows=windows)
@@ -58,6 +54,16 @@ def test_qwen_keeps_its_mind(tmp_path: Path, recipe: str, most: float) -> None:
     0.17): with the file's precision kept, and rounded to the nearest of 4 bits.
     """
     result = perplexity(tmp_path, "qwen2.5-coder-0.5b", 4, recipe=recipe)
+    print(f"{recipe}: {result}")
+    assert result.kl_mean is not None and result.kl_mean < most
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("file", 0.05), ("4keep", 0.15)])
+def test_gemma_keeps_its_mind(tmp_path: Path, recipe: str, most: float) -> None:
+    """Norms behind attention and MLP with gains over a thousand: the file's precision kept, and
+    by the default recipe. Runs for who has accepted Gemma's terms.
+    """
+    result = perplexity(tmp_path, "gemma-3-270m", 2, recipe=recipe)
     print(f"{recipe}: {result}")
     assert result.kl_mean is not None and result.kl_mean < most
 
