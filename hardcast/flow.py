@@ -130,6 +130,7 @@ class _Build:
         self.context = min(most, DEFAULT_CONTEXT) if asked is None else asked
         if not 1 <= self.context <= most:
             raise HardcastError(f"context {self.context} is outside 1..{most}, the model's range")
+        self.checkpoint.config = self.checkpoint.config.for_context(self.context)
         # Before any weight is read: hours later it would be found out after all.
         self.tokenizer = usable_tokenizer(
             self.checkpoint.tokenizer_source(), self.checkpoint.config.vocab_size

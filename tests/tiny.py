@@ -15,7 +15,8 @@ import numpy as np
 
 from tests.tiny_vocabulary import CHAT_TEMPLATE, SPECIALS, tokenizer_json, vocabulary
 
-ARCHITECTURES = ("gemma3", "llama", "olmo2", "qwen2", "qwen3")
+ARCHITECTURES = ("gemma3", "llama", "olmo2", "phi3", "qwen2", "qwen3", "smollm3")
+INTERLEAVED = ("llama", "smollm3")  # llama.cpp's converter moves rows of Q and K
 NORMS = {
     "gemma3": (
         "input_layernorm",
@@ -44,8 +45,10 @@ def config(architecture: str, **overrides: Any) -> dict[str, Any]:
                 "gemma3": "Gemma3ForCausalLM",
                 "llama": "LlamaForCausalLM",
                 "olmo2": "Olmo2ForCausalLM",
+                "phi3": "Phi3ForCausalLM",
                 "qwen2": "Qwen2ForCausalLM",
                 "qwen3": "Qwen3ForCausalLM",
+                "smollm3": "SmolLM3ForCausalLM",
             }[architecture]
         ],
         "model_type": architecture,
@@ -64,6 +67,8 @@ def config(architecture: str, **overrides: Any) -> dict[str, Any]:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
+    if architecture == "phi3":
+        sizes["partial_rotary_factor"] = 0.75
     return {**sizes, **(GEMMA if architecture == "gemma3" else {}), **overrides}
 
 
@@ -139,7 +144,7 @@ def write_safetensors(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     c = config(architecture, **overrides)
-    found = _replaced(tensors(architecture, seed, **overrides), weights)
+    found = _replaced(stored(architecture, tensors(architecture, seed, **overrides)), weights)
     if architecture == "gemma3":  # its safetensors hold gains less 1
         for name in found:
             if name.endswith("norm.weight"):
@@ -165,6 +170,28 @@ def write_safetensors(
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def stored(architecture: str, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors as files hold them: Phi-3's q, k and v are one matrix, gate and up another.
+
+    And what RoPE turns of a head of q or k, three quarters, comes before the rest.
+    """
+    if architecture != "phi3":
+        return found
+    joined: dict[str, np.ndarray] = {}
+    whole = {"q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj"}
+    whole |= {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
+    for name, array in found.items():
+        role = name.split(".")[-2]
+        if role in ("q_proj", "k_proj"):
+            halves = array.reshape(-1, 2, 12, array.shape[1])  # heads of 24
+            parts = halves[:, :, :9], halves[:, :, 9:]
+            heads = [part.reshape(len(halves), -1, array.shape[1]) for part in parts]
+            array = np.concatenate(heads, axis=1).reshape(array.shape)
+        key = name.replace(role, whole.get(role, role))
+        joined[key] = np.concatenate([joined[key], array]) if key in joined else array
+    return joined
 
 
 def _replaced(
@@ -213,6 +240,8 @@ GGUF_NAMES = {
     "self_attn.q_proj.weight": "attn_q.weight",
     "self_attn.k_proj.weight": "attn_k.weight",
     "self_attn.v_proj.weight": "attn_v.weight",
+    "self_attn.qkv_proj.weight": "attn_qkv.weight",
+    "mlp.gate_up_proj.weight": "ffn_up.weight",
     "self_attn.q_proj.bias": "attn_q.bias",
     "self_attn.k_proj.bias": "attn_k.bias",
     "self_attn.v_proj.bias": "attn_v.bias",
@@ -272,15 +301,16 @@ def write_gguf(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, architecture)
+    drawn = stored(architecture, tensors(architecture, seed, **overrides))
     _add_metadata(writer, architecture, c)
     for key, value in (metadata or {}).items():
         writer.kv_data[0].pop(key, None)
         if value is not None:
             writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
-    for name, array in _replaced(tensors(architecture, seed, **overrides), weights).items():
-        if architecture == "llama" and ".q_proj." in name:
+    for name, array in _replaced(drawn, weights).items():
+        if architecture in INTERLEAVED and ".q_proj." in name:
             array = permute(array, c["num_attention_heads"])
-        if architecture == "llama" and ".k_proj." in name:
+        if architecture in INTERLEAVED and ".k_proj." in name:
             array = permute(array, c["num_key_value_heads"])
         kind = quant
         if quant.startswith("Q4") and name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -313,7 +343,7 @@ def _add_metadata(writer: Any, architecture: str, c: dict[str, Any]) -> None:
     writer.add_head_count_kv(c["num_key_value_heads"])
     writer.add_key_length(c["head_dim"])
     writer.add_value_length(c["head_dim"])
-    writer.add_rope_dimension_count(c["head_dim"])
+    writer.add_rope_dimension_count(int(c["head_dim"] * c.get("partial_rotary_factor", 1)))
     writer.add_rope_freq_base(c["rope_theta"])
     writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
     writer.add_vocab_size(c["vocab_size"])

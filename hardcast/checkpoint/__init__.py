@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hardcast.checkpoint.arranged import arranged
 from hardcast.checkpoint.base import Checkpoint, Grid
 from hardcast.checkpoint.config import FAMILIES, ModelConfig
 from hardcast.checkpoint.fetch import cached, fetch, locate
@@ -38,13 +39,13 @@ def open_checkpoint(model: str | Path, progress: Progress | None = None) -> Chec
         if not files or any(path.glob("*.safetensors")):
             from hardcast.checkpoint.safetensors import SafetensorsCheckpoint
 
-            return SafetensorsCheckpoint(path)
+            return arranged(SafetensorsCheckpoint(path))
         path = files[0]
     elif path.suffix == ".safetensors":
         raise HardcastError(f"{path}: give its folder instead, which holds config.json as well")
     from hardcast.checkpoint.gguf import GgufCheckpoint
 
-    return GgufCheckpoint(path)
+    return arranged(GgufCheckpoint(path))
 
 
 def _gguf_files(folder: Path) -> list[Path]:

@@ -100,7 +100,7 @@ def check_tensors(
     found: shapes under Hugging Face names. ignored: names that carry no weights of the model.
     Raises HardcastError naming the first tensor that is missing, misshapen or not understood.
     """
-    expected = config.tensor_shapes()
+    expected = config.stored_shapes()
     for name, shape in expected.items():
         if name not in found:
             other = next((key for key in found if key.endswith("." + name)), None)

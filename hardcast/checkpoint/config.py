@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +38,10 @@ class Family:
     defaults: what transformers takes where config.json lacks a key.
     window_types: names in config.json whose sliding_window counts; elsewhere it means nothing.
     window_switch: and there it counts only where use_sliding_window is true.
+    window_default: the window where one counts and config.json does not say.
+    fused: q, k and v are stored as one matrix, gate and up as another. partial: RoPE may turn only
+    a part of each head.
+    unturned: some layers have no RoPE: every fourth, or those that no_rope_layers names.
     """
 
     model_types: tuple[str, ...]
@@ -57,6 +61,10 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     window_types: tuple[str, ...] = ()
     window_switch: bool = False
+    window_default: int | None = 4096
+    fused: bool = False
+    partial: bool = False
+    unturned: bool = False
 
 
 FAMILIES = {
@@ -120,6 +128,20 @@ FAMILIES = {
         whole_norms=True,
         norms=("post_attention_layernorm", "post_feedforward_layernorm"),
     ),
+    "smollm3": Family(
+        ("smollm3",),
+        "smollm3",
+        gguf_interleaved=True,
+        optional_biases=ATTENTION + MLP,
+        bias_types=("smollm3",),
+        window_types=("smollm3",),
+        window_switch=True,
+        window_default=None,
+        unturned=True,
+    ),
+    "phi3": Family(
+        ("phi3",), "phi3", window_types=("phi3",), window_default=None, fused=True, partial=True
+    ),
 }
 
 
@@ -152,6 +174,7 @@ class ModelConfig:
     beside those of the family (attention_bias, mlp_bias). layers: each layer, or () where all have
     sliding_window and the one RoPE. local_rope: base and scaling of the table "rope_local".
     query_pre_attn_scalar: scores are divided by its root; None: by that of head_dim.
+    rotary_dim: channels of a head that the table "rope" turns, the first ones, or None for all.
     """
 
     architecture: str
@@ -172,6 +195,17 @@ class ModelConfig:
     layers: tuple[Layer, ...] = ()
     local_rope: LocalRope | None = None
     query_pre_attn_scalar: float | None = None
+    rotary_dim: int | None = None
+
+    @property
+    def attention_factor(self) -> float:
+        """What multiplies cosine and sine of the table "rope"."""
+        return self.rope_scaling.attention_factor if self.rope_scaling else 1.0
+
+    def for_context(self, context: int) -> ModelConfig:
+        """The model as a chip of so many positions has it (LongRoPE has two RoPEs)."""
+        scaling = self.rope_scaling
+        return replace(self, rope_scaling=scaling.for_context(context)) if scaling else self
 
     def layer(self, index: int) -> Layer:
         """What layer `index` has of its own."""
@@ -183,7 +217,11 @@ class ModelConfig:
         if table == "rope_local":
             assert self.local_rope is not None
             theta, scaling = self.local_rope.rope_theta, self.local_rope.rope_scaling
-        return inverse_frequencies(self.head_dim, theta, scaling)
+        elif scaling is not None:
+            scaling = scaling.for_context(self.max_position_embeddings)
+        rotary = self.rotary_dim or self.head_dim
+        still = (self.head_dim - rotary) // 2  # pairs that no angle turns
+        return inverse_frequencies(rotary, theta, scaling) + [Decimal(0)] * still
 
     def check(self, where: str) -> None:
         """Raises HardcastError, naming `where`, if the sizes cannot belong to a model."""
@@ -209,6 +247,23 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise HardcastError(f"{where}: head_dim {self.head_dim} is odd, RoPE rotates pairs")
+        rotary = self.head_dim if self.rotary_dim is None else self.rotary_dim
+        if not 0 < rotary <= self.head_dim or rotary % 2:
+            raise HardcastError(
+                f"{where}: RoPE turns {rotary} of head_dim {self.head_dim}, expected an even part"
+            )
+        scaling = self.rope_scaling
+        for factors in (scaling.factors, scaling.long_factors) if scaling else ():
+            if factors and len(factors) != rotary // 2:
+                raise HardcastError(
+                    f"{where}: {len(factors)} RoPE factors for {rotary // 2} pairs of channels"
+                )
+        local = self.local_rope.rope_scaling if self.local_rope else None
+        if local is not None and local.kind not in ("linear", "llama3"):
+            raise HardcastError(
+                f"{where}: RoPE scaling {local.kind} of local layers is not supported; supported "
+                f"are linear and llama3"
+            )
         bases = {"rms_norm_eps": self.rms_norm_eps, "rope_theta": self.rope_theta}
         if self.local_rope is not None:
             bases["the local layers' rope_theta"] = self.local_rope.rope_theta
@@ -226,6 +281,26 @@ class ModelConfig:
         for window in (self.sliding_window, *(layer.window for layer in self.layers)):
             if window is not None and window < 1:
                 raise HardcastError(f"{where}: sliding_window is {window}, expected at least 1")
+
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """As tensor_shapes, with the matrices that the family stores as one."""
+        shapes = self.tensor_shapes()
+        if not FAMILIES[self.architecture].fused:
+            return shapes
+        q, kv = self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim
+        whole = {
+            "q_proj": ("qkv_proj", q + 2 * kv),
+            "gate_proj": ("gate_up_proj", 2 * self.intermediate_size),
+        }
+        found: dict[str, tuple[int, ...]] = {}
+        for name, shape in shapes.items():
+            role = name.split(".")[-2]
+            if role in whole:
+                joined, rows = whole[role]
+                found[name.replace(role, joined)] = (rows, shape[1])
+            elif role not in ("k_proj", "v_proj", "up_proj"):
+                found[name] = shape
+        return found
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that a checkpoint of this config holds, in the order of the forward pass."""

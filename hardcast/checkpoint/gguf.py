@@ -10,8 +10,9 @@ import numpy as np
 from hardcast.checkpoint.base import Grid, GridForm, check_finite, check_tensors, read_bytes
 from hardcast.checkpoint.config import FAMILIES
 from hardcast.checkpoint.gguf_blocks import GRIDS, can_dequantize, dequantize
-from hardcast.checkpoint.gguf_config import ROPE_FACTORS, model_config
+from hardcast.checkpoint.gguf_config import model_config
 from hardcast.checkpoint.gguf_header import TensorEntry, read_header
+from hardcast.checkpoint.rope.gguf import ROPE_TENSORS
 from hardcast.errors import HardcastError
 
 TOKENS = "tokenizer.ggml.tokens"
@@ -23,6 +24,7 @@ TOP_NAMES = {
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
+    "attn_qkv": "self_attn.qkv_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_q_norm": "self_attn.q_norm",
@@ -36,6 +38,7 @@ LAYER_NAMES = {
 }
 # The norm before the MLP: its name tells whether one stands behind attention too.
 BEFORE_MLP, BETWEEN, BEFORE = "ffn_norm", "post_attention_layernorm", "pre_feedforward_layernorm"
+FUSED = {"ffn_up": "mlp.gate_up_proj"}  # of families that store them as one
 BIAS_NAMES = {full.rpartition(".")[2]: f"{name}.bias" for name, full in LAYER_NAMES.items()}
 
 
@@ -48,12 +51,13 @@ class GgufCheckpoint:
         header = read_header(self.path)
         self.metadata = header.metadata
         self.config, self.notes = model_config(self.path, header, BIAS_NAMES)
-        before_mlp = BEFORE if BEFORE in FAMILIES[self.config.architecture].norms else BETWEEN
-        names = {**LAYER_NAMES, BEFORE_MLP: before_mlp}
+        family = FAMILIES[self.config.architecture]
+        before_mlp = BEFORE if BEFORE in family.norms else BETWEEN
+        names = {**LAYER_NAMES, BEFORE_MLP: before_mlp, **(FUSED if family.fused else {})}
         self._entries = {_hf_name(name, names): entry for name, entry in header.tensors.items()}
         found = {name: entry.shape for name, entry in self._entries.items()}
-        check_tensors(self.path, self.config, found, ignored=(ROPE_FACTORS,))
-        self._names = list(self.config.tensor_shapes())
+        check_tensors(self.path, self.config, found, ignored=ROPE_TENSORS)
+        self._names = list(self.config.stored_shapes())
         for name in self._names:
             kind = self._entries[name].type_name
             if not can_dequantize(kind):

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hardcast.checkpoint.base import check_finite, read_bytes
 from hardcast.checkpoint.config import (
     FAMILIES,
     LAYER_LIMIT,
@@ -21,11 +18,10 @@ from hardcast.checkpoint.config import (
 from hardcast.checkpoint.gguf_header import Header
 from hardcast.checkpoint.keys import check_keys, unknown_note
 from hardcast.checkpoint.local_layers import LOCAL_THETA, PATTERN, alternating
+from hardcast.checkpoint.rope.gguf import rope_scaling, shortest
 from hardcast.errors import HardcastError
-from hardcast.numerics.rope import RopeScaling
 
 GEMMA_27B_LAYERS = 62
-ROPE_FACTORS = "rope_freqs.weight"
 
 
 def model_config(
@@ -56,20 +52,23 @@ def model_config(
         raise HardcastError(f"{path}: tensor token_embd.weight is missing")
     heads, hidden_size = fields.integer("attention.head_count"), fields.integer("embedding_length")
     head_dim = fields.integer("attention.key_length", hidden_size // max(heads, 1))
-    for name in ("attention.value_length", "rope.dimension_count"):
+    rotary = fields.integer("rope.dimension_count", head_dim)
+    for name in ("attention.value_length", *(() if family.partial else ("rope.dimension_count",))):
         if fields.integer(name, head_dim) != head_dim:
             raise HardcastError(
                 f"{path}: {prefix}{name} is {fields.integer(name)} and head_dim {head_dim}; "
                 f"only models where they are equal are supported"
             )
-    theta = _shortest(fields.number("rope.freq_base", 10000.0))
+    theta = shortest(fields.number("rope.freq_base", 10000.0))
     window = fields.integer("attention.sliding_window", 0) or None
     layers: tuple[Layer, ...] = ()
     local_rope, local_theta = None, theta
     if family.local_layers and window is not None:
         layers = alternating(_layers(path, fields), window, _pattern(path, fields))
-        local_theta = _shortest(fields.number("rope.freq_base_swa", LOCAL_THETA))
+        local_theta = shortest(fields.number("rope.freq_base_swa", LOCAL_THETA))
         local_rope, window = LocalRope(local_theta), None
+    elif family.unturned:
+        layers, window = _unturned(_layers(path, fields), window), None
     config = ModelConfig(
         architecture=architecture,
         hidden_size=hidden_size,
@@ -80,20 +79,21 @@ def model_config(
         head_dim=head_dim,
         vocab_size=embedding.shape[0],
         max_position_embeddings=fields.integer("context_length"),
-        rms_norm_eps=_shortest(fields.number("attention.layer_norm_rms_epsilon")),
+        rms_norm_eps=shortest(fields.number("attention.layer_norm_rms_epsilon")),
         rope_theta=theta,
-        rope_scaling=_rope_scaling(path, header, fields, head_dim),
+        rope_scaling=rope_scaling(path, header, fields, rotary),
         tie_word_embeddings="output.weight" not in header.tensors,
         sliding_window=window,
         biases=_biases(header, family, bias_names),
         layers=layers,
         local_rope=local_rope,
         query_pre_attn_scalar=_query_scale(fields, family, hidden_size, heads, head_dim),
+        rotary_dim=None if rotary == head_dim else rotary,
     )
     config.check(str(path))
     scale = config.query_pre_attn_scalar or head_dim
     neutral: dict[str, Any] = {"attention.scale": scale**-0.5, "rope.freq_base_swa": local_theta}
-    if layers:
+    if local_rope is not None:
         neutral["attention.sliding_window_pattern"] = values.get("attention.sliding_window_pattern")
     neutral["embedding_length_out"] = hidden_size
     unknown = check_keys("gguf", where, values, neutral)
@@ -125,6 +125,11 @@ def _query_scale(
     return None if scale == head_dim else scale
 
 
+def _unturned(count: int, window: int | None) -> tuple[Layer, ...]:
+    """As llama.cpp: every fourth layer has no RoPE; no key says otherwise."""
+    return tuple(Layer(window, None if index % 4 == 3 else "rope") for index in range(count))
+
+
 def _refuse_parts(fields: Fields) -> None:
     """Refuses what is a GGUF file and no whole language model."""
     kind = fields.text("general.type", "model")
@@ -151,43 +156,3 @@ def _biases(header: Header, family: Family, names: dict[str, str]) -> tuple[str,
     """Matrices that add a bias because the file holds one: nothing in the metadata says so."""
     ends = {name.partition(".")[2].partition(".")[2] for name in header.tensors if "blk." in name}
     return tuple(matrix for matrix in family.optional_biases if names[matrix] in ends)
-
-
-def _shortest(value: float) -> float:
-    """The shortest decimal that the file's float32 stands for: 1e-5, not 9.999999747378752e-06."""
-    with np.errstate(over="ignore"):  # an infinity is refused by ModelConfig.check
-        return float(str(np.float32(value)))
-
-
-def _rope_scaling(path: Path, header: Header, fields: Fields, head_dim: int) -> RopeScaling | None:
-    """As llama.cpp: no type means linear, and a factor of 0, or none, no scaling."""
-    kind = fields.text("rope.scaling.type", "linear")
-    if kind not in ("none", "linear"):
-        raise HardcastError(
-            f"{path}: RoPE scaling {kind!r:.40} is not supported; supported are none and linear"
-        )
-    old = fields.number("rope.scale_linear", 0.0)  # the key of 2023
-    factor = _shortest(fields.number("rope.scaling.factor", old))
-    if kind == "none" or factor == 0:
-        factor = 1.0
-    if not 1 <= factor <= 1e6:
-        raise HardcastError(f"{path}: RoPE scaling factor is {factor}, expected 1 to 1000000")
-    if ROPE_FACTORS in header.tensors:
-        factors = _factors(path, header, head_dim) * factor
-        return RopeScaling(kind="factors", factors=tuple(factors.tolist()))
-    return None if factor == 1 else RopeScaling(kind="linear", factor=factor)
-
-
-def _factors(path: Path, header: Header, head_dim: int) -> np.ndarray:
-    """float64[head_dim / 2]: what each frequency is divided by (Llama 3)."""
-    entry = header.tensors[ROPE_FACTORS]
-    data = read_bytes(path, ROPE_FACTORS, entry.offset, entry.size_bytes)
-    if entry.type_name != "F32" or len(entry.shape) != 1:
-        raise HardcastError(f"{path}: tensor {ROPE_FACTORS} is no float32 vector")
-    factors = data.view("<f4")
-    check_finite(path, ROPE_FACTORS, factors)
-    if factors.size != head_dim // 2 or factors.min() <= 0:
-        raise HardcastError(
-            f"{path}: tensor {ROPE_FACTORS} must hold {head_dim // 2} factors above 0"
-        )
-    return factors.astype(np.float64)

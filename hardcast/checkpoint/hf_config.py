@@ -15,9 +15,10 @@ from hardcast.checkpoint.config import (
     ModelConfig,
     unsupported,
 )
-from hardcast.checkpoint.hf_rope import rope
 from hardcast.checkpoint.keys import check_keys, unknown_note
 from hardcast.checkpoint.local_layers import PATTERN, alternating, hf_ropes, of_kinds
+from hardcast.checkpoint.rope.hf import rope
+from hardcast.checkpoint.rope.layers import layer_kinds, layers
 from hardcast.errors import HardcastError
 
 IMAGES_TOO, LANGUAGE_MODEL = "gemma3", "gemma3_text"
@@ -28,8 +29,6 @@ LOCAL_KEYS = (  # of families with local layers; the last one is left over besid
     "sliding_window_pattern",
     "_sliding_window_pattern",
 )
-DEFAULT_WINDOW = 4096  # what transformers takes where a window counts and config.json has no key
-WINDOWED, FULL = "sliding_attention", "full_attention"  # of layer_types
 
 
 def model_config(
@@ -59,11 +58,15 @@ def model_config(
         )
     heads = fields.integer("num_attention_heads")
     hidden_size = fields.integer("hidden_size")
+    head_dim = fields.integer("head_dim", hidden_size // max(heads, 1))
     local_rope = None
     if family.local_layers:
-        theta, scaling, local_rope, unknown = hf_ropes(fields)
+        turned, local_rope = hf_ropes(fields, family)
+        window, each = None, _local_layers(fields, family)
     else:
-        theta, scaling, unknown = rope(fields)
+        turned = rope(fields, family)
+        window, each = layers(fields, family, model_type)
+    rotary = int(head_dim * turned.partial)
     config = ModelConfig(
         architecture=architecture,
         hidden_size=hidden_size,
@@ -71,21 +74,26 @@ def model_config(
         num_hidden_layers=fields.integer("num_hidden_layers"),
         num_attention_heads=heads,
         num_key_value_heads=fields.integer("num_key_value_heads", heads),
-        head_dim=fields.integer("head_dim", hidden_size // max(heads, 1)),
+        head_dim=head_dim,
         vocab_size=fields.integer("vocab_size"),
         max_position_embeddings=fields.integer("max_position_embeddings"),
         rms_norm_eps=fields.number("rms_norm_eps"),
-        rope_theta=theta,
-        rope_scaling=scaling,
+        rope_theta=turned.theta,
+        rope_scaling=turned.scaling,
         tie_word_embeddings=fields.flag("tie_word_embeddings", tied_by_default),
-        sliding_window=None if family.local_layers else _window(fields, family, model_type),
+        sliding_window=window,
         biases=_biases(fields, family, model_type),
-        layers=_local_layers(fields) if family.local_layers else (),
+        layers=each,
         local_rope=local_rope,
         query_pre_attn_scalar=_query_scale(fields, family),
+        rotary_dim=None if rotary == head_dim else rotary,
     )
     config.check(where)
-    unknown += check_keys("config", where, values, _neutral(config, family, values))
+    neutral = _neutral(config, family, values)
+    read = {"no_rope_layers", "no_rope_layer_interval"} if family.unturned else set()
+    read |= {"partial_rotary_factor"} if family.partial else set()
+    others = {key: value for key, value in values.items() if key not in read}
+    unknown = turned.unknown + check_keys("config", where, others, neutral)
     if model_type not in family.window_types and values.get("sliding_window") is not None:
         unknown.append("sliding_window")  # transformers does not read it there; others may
     return config, [*notes, *([unknown_note(where, unknown)] if unknown else [])]
@@ -101,12 +109,12 @@ def _language_model(where: str, values: dict[str, Any]) -> tuple[str, dict[str, 
     return f"{where} (text_config)", {**text, "model_type": LANGUAGE_MODEL}, [note]
 
 
-def _local_layers(fields: Fields) -> tuple[Layer, ...]:
+def _local_layers(fields: Fields, family: Family) -> tuple[Layer, ...]:
     """Gemma 3's layers: by layer_types, or every sliding_window_pattern-th global."""
     count = fields.integer("num_hidden_layers")
-    stated = fields.values.get("sliding_window", DEFAULT_WINDOW)
-    window = None if stated is None else fields.integer("sliding_window", DEFAULT_WINDOW)
-    kinds = _kinds(fields, count)
+    stated = fields.values.get("sliding_window", family.window_default)
+    window = None if stated is None else fields.integer("sliding_window", family.window_default)
+    kinds = layer_kinds(fields, count)
     if kinds is not None:
         return of_kinds(kinds, window)
     pattern = fields.integer("sliding_window_pattern", PATTERN)
@@ -162,49 +170,3 @@ def _biases(fields: Fields, family: Family, model_type: str) -> tuple[str, ...]:
         elif name == "mlp_bias" or not family.biases:  # with its own biases it reads no such key
             raise HardcastError(f"{fields.where}: {name} true is not supported for {model_type}")
     return tuple(found)
-
-
-def _window(fields: Fields, family: Family, model_type: str) -> int | None:
-    """The sliding window that every layer has, or None; one for some layers only is refused."""
-    layers = fields.integer("num_hidden_layers")
-    kinds = _kinds(fields, layers)
-    windowed = None if kinds is None else kinds.count(WINDOWED)
-    window = None
-    if model_type in family.window_types:
-        stated = fields.values.get("sliding_window", DEFAULT_WINDOW)
-        window = None if stated is None else fields.integer("sliding_window", DEFAULT_WINDOW)
-    if family.window_switch:
-        window = window if fields.flag("use_sliding_window", False) else None
-        if windowed is None:
-            # transformers: layers from max_window_layers on have the window.
-            windowed = max(0, layers - fields.integer("max_window_layers", 28))
-            windowed = windowed if window is not None else 0
-        if windowed == 0:
-            return None
-    if windowed is None:
-        return window
-    if windowed != (0 if window is None else layers):
-        said = "no sliding_window" if window is None else f"sliding_window {window}"
-        raise HardcastError(
-            f"{fields.where}: a sliding window in {windowed} of {layers} layers with {said} is not "
-            f"supported; all or none must have it"
-        )
-    return window
-
-
-def _kinds(fields: Fields, layers: int) -> list[str] | None:
-    """layer_types, one an existing layer; None if it is not there."""
-    kinds = fields.values.get("layer_types")
-    if not kinds:
-        return None
-    if not isinstance(kinds, list) or len(kinds) < layers:
-        raise HardcastError(
-            f"{fields.where}: layer_types is {kinds!r:.60}, expected one of {layers} layers each"
-        )
-    for kind in kinds[:layers]:
-        if kind not in (WINDOWED, FULL):
-            raise HardcastError(
-                f"{fields.where}: layer_types holds {kind!r:.60}; supported are {FULL} and "
-                f"{WINDOWED}"
-            )
-    return kinds[:layers]

@@ -5,12 +5,12 @@ Without a word on it every sixth layer is global. Linear scaling is the global l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from hardcast.checkpoint.config import Fields, Layer, LocalRope
-from hardcast.checkpoint.hf_rope import rope
+from hardcast.checkpoint.config import Family, Fields, Layer, LocalRope
+from hardcast.checkpoint.rope.hf import Rope, rope
 from hardcast.errors import HardcastError
-from hardcast.numerics.rope import RopeScaling
 
 PATTERN = 6
 GLOBAL_THETA, LOCAL_THETA = 1e6, 1e4
@@ -28,8 +28,8 @@ def of_kinds(kinds: list[str], window: int | None) -> tuple[Layer, ...]:
     return tuple(Layer(window, "rope_local") if kind == LOCAL else Layer() for kind in kinds)
 
 
-def hf_ropes(fields: Fields) -> tuple[float, RopeScaling | None, LocalRope, list[str]]:
-    """The global base and scaling, the local RoPE, and keys that nobody reads, of a config.json.
+def hf_ropes(fields: Fields, family: Family) -> tuple[Rope, LocalRope]:
+    """The global RoPE, with the keys that nobody reads, and the local one, of a config.json.
 
     As in transformers: rope_parameters has a table a kind of layer, and rope_scaling, which is
     older, adds to the global one. Raises HardcastError for a type that is not understood.
@@ -52,6 +52,7 @@ def hf_ropes(fields: Fields) -> tuple[float, RopeScaling | None, LocalRope, list
         values = {"rope_theta": fields.number(base, default), "rope_parameters": table}
         return Fields(fields.where, {**values, "max_position_embeddings": length})
 
-    theta, scaling, extra = rope(own(GLOBAL, "rope_theta", GLOBAL_THETA, older))
-    local, local_scaling, more = rope(own(LOCAL, "rope_local_base_freq", LOCAL_THETA, {}))
-    return theta, scaling, LocalRope(local, local_scaling), [*unknown, *extra, *more]
+    found = rope(own(GLOBAL, "rope_theta", GLOBAL_THETA, older), family)
+    local = rope(own(LOCAL, "rope_local_base_freq", LOCAL_THETA, {}), family)
+    unknown += found.unknown + local.unknown
+    return replace(found, unknown=unknown), LocalRope(local.theta, local.scaling)

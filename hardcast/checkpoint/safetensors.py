@@ -77,7 +77,7 @@ class SafetensorsCheckpoint:
         found = {name: entry.shape for name, entry in self._entries.items()}
         ignored = [name for name in found if name.endswith(BUFFER_ENDS)]
         check_tensors(self.path, self.config, found, ignored)
-        self._names = list(self.config.tensor_shapes())
+        self._names = list(self.config.stored_shapes())
         for name in self._names:
             entry = self._entries[name]
             if isinstance(entry, Entry) and entry.dtype not in ITEM_BYTES:

@@ -21,8 +21,15 @@ SHAPES_PATH = Path(__file__).with_name("shapes.toml")
 NONE = "none"  # TOML has no null, and a left-out key is refused
 
 _OWN_KEYS = {"source": str, "parameters": int}
+_RULE = (  # of a RoPE scaling, whichever kind it is
+    "kind",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
 # Fields of ModelConfig that most models leave out.
-_RARE = ("layers", "local_rope", "query_pre_attn_scalar")
+_RARE = ("layers", "local_rope", "query_pre_attn_scalar", "rotary_dim")
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def _value(where: str, value: Any, kind: Any) -> Any:
     if inner is not None and isinstance(value, dict):
         hints = get_type_hints(inner)
         if inner is RopeScaling:
-            del hints["factors"]  # what GGUF files store; a published config has a rule instead
+            hints = {key: hints[key] for key in hints if key in value or key in _RULE}
         _same_keys(where, set(value), set(hints))
         return inner(**{k: _value(f"{where}.{k}", value[k], t) for k, t in hints.items()})
     if type(value) not in allowed:

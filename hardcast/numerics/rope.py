@@ -6,8 +6,9 @@ Llama 3.1's config (low/high frequency factors with a smooth blend between them)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal, localcontext
+import math
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 
 import numpy as np
 
@@ -22,7 +23,10 @@ class RopeScaling:
     """How a model stretches RoPE beyond its first context.
 
     kind: "linear" divides every frequency by `factor`; "llama3" blends by wavelength;
-    "factors" divides frequency i by factors[i] (what a GGUF file stores).
+    "factors" divides frequency i by factors[i] (what a GGUF file stores); "longrope" does so by
+    `factors` where the chip's context is within the original one, else by `long_factors`; "yarn"
+    blends between `factor` and 1 by how often a pair turns within the original context.
+    attention_factor: what multiplies cosine and sine beside that (1: nothing).
     """
 
     kind: str
@@ -31,6 +35,19 @@ class RopeScaling:
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
     factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float = 1.0
+
+    def for_context(self, context: int) -> RopeScaling:
+        """The one of a chip of so many positions: "longrope" becomes the "factors" it takes."""
+        if self.kind != "longrope":
+            return self
+        within = context <= self.original_max_position_embeddings
+        factors = self.factors if within else self.long_factors
+        return replace(self, kind="factors", factors=factors, long_factors=())
 
 
 def inverse_frequencies(head_dim: int, base: float, scaling: RopeScaling | None) -> list[Decimal]:
@@ -52,6 +69,8 @@ def inverse_frequencies(head_dim: int, base: float, scaling: RopeScaling | None)
             return [f / Decimal(s) for f, s in zip(plain, scaling.factors, strict=True)]
         if scaling.kind == "llama3":
             return [_llama3(f, scaling) for f in plain]
+        if scaling.kind == "yarn":
+            return _yarn(plain, log_base, scaling)
     raise ValueError(f"unknown RoPE scaling {scaling.kind!r}")
 
 
@@ -65,6 +84,32 @@ def _llama3(frequency: Decimal, scaling: RopeScaling) -> Decimal:
         return frequency
     smooth = (turns - low) / (high - low)
     return (1 - smooth) * frequency / Decimal(scaling.factor) + smooth * frequency
+
+
+def _yarn(plain: list[Decimal], log_base: Decimal, scaling: RopeScaling) -> list[Decimal]:
+    """YaRN (Peng et al. 2023): fast pairs kept, slow ones divided, a ramp between."""
+    context = Decimal(scaling.original_max_position_embeddings)
+
+    def pair_of(turns: float) -> Decimal:
+        """The pair, as a real number, that turns so often within the original context."""
+        return len(plain) * (context / (Decimal(turns) * 2 * pi())).ln() / log_base
+
+    low, high = pair_of(scaling.beta_fast), pair_of(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = low.to_integral_value(ROUND_FLOOR), high.to_integral_value(ROUND_CEILING)
+    low, high = max(low, Decimal(0)), min(high, Decimal(2 * len(plain) - 1))
+    if low == high:
+        high += Decimal("0.001")
+    found = []
+    for index, frequency in enumerate(plain):
+        ramp = min(max((index - low) / (high - low), Decimal(0)), Decimal(1))
+        found.append(frequency / Decimal(scaling.factor) * ramp + frequency * (1 - ramp))
+    return found
+
+
+def yarn_attention(factor: float, scale: float = 1.0) -> float:
+    """YaRN's factor on cosine and sine where a model does not state one."""
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
 
 
 def pi() -> Decimal:

@@ -143,7 +143,10 @@ def test_malformed_tensor_entries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "metadata, wanted",
     [
-        ({"general.architecture": "gpt2"}, "'gpt2' is not supported; supported are llama, mistral"),
+        (
+            {"general.architecture": "gpt2"},
+            "'gpt2' is not supported; supported are gemma3_text, llama",
+        ),
         ({"general.architecture": None}, "general.architecture is missing"),
         ({"llama.block_count": None}, "block_count is missing"),
         ({"llama.block_count": "two"}, "block_count is 'two', expected an integer"),
@@ -154,7 +157,9 @@ def test_malformed_tensor_entries(tmp_path: Path) -> None:
         ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "rms_norm_eps is nan"),
         ({"llama.rope.freq_base": -1.0}, "rope_theta is -1.0"),
         ({"llama.rope.dimension_count": 12}, "rope.dimension_count is 12"),
-        ({"llama.rope.scaling.type": "yarn"}, "'yarn' is not supported"),
+        ({"llama.rope.scaling.type": "ntk"}, "supported are none, linear, yarn, longrope"),
+        ({"llama.rope.scaling.type": "longrope"}, "rope_factors_short.weight is missing"),
+        ({"llama.rope.scaling.yarn_beta_slow": 40.0}, "expected 0 < slow <= fast"),
         ({"llama.expert_count": 8}, "mixture-of-experts"),
         ({"split.count": 3}, "llama-gguf-split --merge"),
         ({"llama.feed_forward_length": 192}, "has shape [160, 96], its config says [192, 96]"),
@@ -166,9 +171,10 @@ def test_metadata(tmp_path: Path, metadata: dict[str, Any], wanted: str) -> None
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_missing_tensor_is_named(tmp_path: Path, architecture: str) -> None:
-    weights = {"model.layers.1.mlp.up_proj.weight": None}
+    role = "gate_up_proj" if architecture == "phi3" else "up_proj"
+    weights = {f"model.layers.1.mlp.{role}.weight": None}
     path = tiny.write_gguf(tmp_path / "m.gguf", architecture, weights=weights)
-    assert "model.layers.1.mlp.up_proj.weight is missing" in refused(path)
+    assert f"model.layers.1.mlp.{role}.weight is missing" in refused(path)
 
 
 def test_tensor_that_would_be_ignored_is_refused(tmp_path: Path) -> None:

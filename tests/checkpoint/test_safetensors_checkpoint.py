@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardcast.checkpoint import open_checkpoint
-from hardcast.checkpoint.config import ModelConfig
+from hardcast.checkpoint.config import Layer, ModelConfig
 from hardcast.errors import HardcastError
 from hardcast.numerics.rope import RopeScaling
 from tests import tiny
@@ -155,11 +155,11 @@ def test_sliding_window(tmp_path: Path) -> None:
     on = {"sliding_window": 100, "use_sliding_window": True}
     assert config_of(qwen, **on, max_window_layers=2).sliding_window is None
     assert config_of(qwen, **on, max_window_layers=0).sliding_window == 100
-    edit(qwen, **on, max_window_layers=1)
-    assert "1 of 2 layers" in refused(qwen)
+    assert config_of(qwen, **on, max_window_layers=1).layers == (Layer(), Layer(100))
     sliding, full = "sliding_attention", "full_attention"
-    edit(qwen, layer_types=[sliding, full])
-    assert "1 of 2 layers" in refused(qwen)
+    assert config_of(qwen, layer_types=[sliding, full]).layers == (Layer(100), Layer())
+    edit(mistral, layer_types=[sliding, full])
+    assert "1 of 2 layers" in refused(mistral)
     assert config_of(qwen, layer_types=[sliding, sliding]).sliding_window == 100
     assert config_of(qwen, layer_types=[full, full]).sliding_window is None
     edit(qwen, layer_types=[sliding, sliding], use_sliding_window=False)
@@ -168,6 +168,24 @@ def test_sliding_window(tmp_path: Path) -> None:
     assert "layer_types holds 'chunked_attention'" in refused(qwen)
     edit(qwen, layer_types=[full])
     assert "expected one of 2 layers each" in refused(qwen)
+
+
+def test_layers_without_rope(tmp_path: Path) -> None:
+    folder = tiny.write_safetensors(tmp_path / "s", "smollm3", num_hidden_layers=5)
+    turned, still = Layer(), Layer(None, None)
+    assert config_of(folder).layers == (turned, turned, turned, still, turned)
+    every_other = config_of(folder, no_rope_layer_interval=2)
+    assert every_other.layers == (turned, still, turned, still, turned)
+    stated = config_of(folder, no_rope_layers=[0, 1, 1, 1, 1, 0])
+    assert stated.layers == (still, turned, turned, turned, turned)
+    assert config_of(folder, no_rope_layers=[1] * 5).layers == ()
+    window = config_of(
+        folder, no_rope_layers=[1, 0, 1, 1, 1], use_sliding_window=True, sliding_window=7
+    )
+    assert window.layers == (turned, Layer(7, None), turned, turned, turned)
+    for bad, part in (([1], "one of 5 layers each"), ([2] * 5, "no_rope_layers holds 2")):
+        edit(folder, no_rope_layers=bad)
+        assert part in refused(folder)
 
 
 def test_a_window_that_config_json_leaves_to_the_library(tmp_path: Path) -> None:
@@ -217,7 +235,7 @@ def test_missing_field_is_named(tmp_path: Path, name: str) -> None:
         ({"attention_bias": True}, "layers.0.self_attn.q_proj.bias is missing"),
         ({"mlp_bias": True}, "layers.0.mlp.gate_proj.bias is missing"),
         ({"model_type": "mistral", "attention_bias": True}, "attention_bias true is not supported"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "RoPE scaling 'yarn'"),
+        ({"rope_scaling": {"rope_type": "ntk", "factor": 4.0}}, "RoPE scaling 'ntk'"),
         ({"rope_scaling": {"rope_type": "linear"}}, "the field factor is missing"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor is 0"),
         ({"rope_scaling": 4}, "expected an object"),

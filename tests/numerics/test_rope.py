@@ -82,7 +82,7 @@ def test_llama3_scaling() -> None:
 @pytest.mark.parametrize(
     ("scaling", "message"),
     [
-        (RopeScaling("yarn"), "unknown RoPE scaling 'yarn'"),
+        (RopeScaling("ntk"), "unknown RoPE scaling 'ntk'"),
         (RopeScaling("factors", factors=(1.0, 2.0)), "2 RoPE factors for 8 pairs"),
     ],
 )

@@ -42,6 +42,36 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def phi3_rope(partial: float) -> dict[str, Any]:
+    """RoPE of a part of each head."""
+    return {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": partial}
+
+
+def longrope(original: int) -> dict[str, Any]:
+    """A Phi-3 of so many original positions; six pairs: three quarters of a head of 16."""
+    table = {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.1, 1.2, 1.5, 2.0, 3.0],
+        "long_factor": [1.0, 1.5, 2.5, 4.0, 8.0, 11.5],
+        "original_max_position_embeddings": original,
+    }
+    return {
+        "head_dim": 16,
+        "rope_parameters": {**phi3_rope(0.75), **table},
+        "original_max_position_embeddings": original,
+        **TOKEN_IDS,
+    }
+
+
+TOKEN_IDS: dict[str, Any] = {"pad_token_id": None, "bos_token_id": 0, "eos_token_id": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama untied": ("Llama", {}),
     "llama tied": ("Llama", {"tie_word_embeddings": True}),
@@ -89,6 +119,53 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"head_dim": 16, "tie_word_embeddings": True, "attention_bias": True},
     ),
     "olmo2 wide epsilon": ("Olmo2", {"head_dim": 16, "rms_norm_eps": 0.5}),
+    "qwen2 mixed windows": (
+        "Qwen2",
+        {"head_dim": 16, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
+    ),
+    "qwen3 layer types": (
+        "Qwen3",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 7,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 5, "head_dim": 16, **TOKEN_IDS}),
+    "phi3": ("Phi3", {"head_dim": 16, "rope_parameters": phi3_rope(1.0), **TOKEN_IDS}),
+    "phi3 partial window": (
+        "Phi3",
+        {
+            "head_dim": 16,
+            "rope_parameters": phi3_rope(0.75),
+            "sliding_window": 9,
+            **TOKEN_IDS,
+        },
+    ),
+    "phi3 short": ("Phi3", longrope(64)),
+    "phi3 long": ("Phi3", longrope(32)),
+    "llama yarn": ("Llama", {"rope_parameters": YARN}),
+    "llama yarn mscale": (
+        "Llama",
+        {"rope_parameters": {**YARN, "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False}},
+    ),
+    "qwen2 yarn": ("Qwen2", {"head_dim": 16, "rope_parameters": YARN}),
+    "qwen3 yarn": ("Qwen3", {"rope_parameters": {**YARN, "beta_fast": 4.0, "beta_slow": 0.5}}),
+    "olmo2 yarn": ("Olmo2", {"head_dim": 16, "rope_parameters": YARN}),
+    "smollm3 yarn": (
+        "SmolLM3",
+        {"num_hidden_layers": 5, "head_dim": 16, "rope_parameters": YARN, **TOKEN_IDS},
+    ),
+    "smollm3 windows": (
+        "SmolLM3",
+        {
+            "head_dim": 16,
+            "no_rope_layers": [0, 1, 0],
+            "use_sliding_window": True,
+            "sliding_window": 9,
+            **TOKEN_IDS,
+        },
+    ),
 }
 
 
@@ -98,7 +175,7 @@ def reference(family: str, overrides: dict[str, Any], folder: Path) -> tuple[Any
     torch = pytest.importorskip("torch", reason=reason)
     transformers = pytest.importorskip("transformers", reason=reason)
     sizes = {**SIZES, **overrides}
-    if family in ("Qwen2", "Olmo2"):
+    if family in ("Qwen2", "Olmo2", "SmolLM3", "Phi3"):
         assert sizes.pop("head_dim") * sizes["num_attention_heads"] == sizes["hidden_size"]
     torch.manual_seed(7)
     of_text = "TextConfig" if family == "Gemma3" else "Config"
@@ -116,6 +193,7 @@ def reference(family: str, overrides: dict[str, Any], folder: Path) -> tuple[Any
 
 def open_float_model(folder: Path) -> FloatModel:
     checkpoint = open_checkpoint(str(folder))
+    checkpoint.config = checkpoint.config.for_context(TOKENS)
     program = models.build_program(checkpoint.config)
     return FloatModel(program, checkpoint.config, Plain(checkpoint, program).tensor)
 

@@ -25,6 +25,7 @@ def source_of(model: str, image: Image, progress: Bars) -> Checkpoint:
     program = models.build_program(checkpoint.config)
     if program.shape != image.program.shape or program.architecture != image.program.architecture:
         raise HardcastError(f"{model}: not the model of {image.path}: their sizes differ")
+    checkpoint.config = checkpoint.config.for_context(image.context)
     return checkpoint
 
 
