@@ -40,7 +40,8 @@ def loud_keys(path: Path, architecture: str, **overrides: Any) -> Path:
             tensor[5::12] *= LOUD if part.startswith("k") else 1 / LOUD
         elif part == "k_proj.bias":
             tensor[5::12] = LOUD
-    return tiny.write_safetensors(path, architecture, weights=found, **overrides)
+    weights: dict[str, np.ndarray | None] = {**tiny.stored(architecture, found)}
+    return tiny.write_safetensors(path, architecture, weights=weights, **overrides)
 
 
 def sources(path: Path) -> tuple[Plain, Balanced, Any]:
