@@ -6,7 +6,7 @@ Here each matrix is drawn in the chip's own integers, so a test reaches what no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -148,14 +148,20 @@ def write_random_image(
     context: int = 300,
     gain: float = 1.5,
     skew: int = 0,
+    gate: str | None = None,
 ) -> Image:
     """Draws every weight of `model` and writes an image; matrices take the forms in turn.
 
     gain: of each matrix, as in draw_matrix; 2.0**30 makes every buffer saturate.
+    gate: the table of its gates in place of the architecture's.
     """
     rng = np.random.default_rng(seed)
     points = Points()
     program = models.build_program(model, activation_bits, head_activation_bits)
+    if gate is not None:
+        steps = program.steps
+        gated = [replace(s, table=gate) if isinstance(s, kinds.GateMul) else s for s in steps]
+        program = replace(program, steps=tuple(gated))
     bounds = Bounds(program, points)
     with ImageWriter(path, replace=True) as writer:
         for name, build_table in tables.needed(program.gate_tables()).items():

@@ -110,6 +110,7 @@ def design(image: Image, chip: Chip) -> Design:
         bias=places.bias > 0,
         head_norm=any(op.name == "HSUM" for op in ops),
         ropes=image.program.rope_tables(),
+        gate=image.program.gate_tables()[0],
         unturned=any(s.table is None for s in image.program.steps if isinstance(s, kinds.Rope)),
         embed_bits=entry["bits"] * entry["planes"],
         embed_planes=entry["planes"],
@@ -190,10 +191,10 @@ def emit(design: Design, folder: Path, progress: Progress | None = None) -> dict
 def source_texts(design: Design) -> dict[str, str]:
     """Every .sv file by name, packages first."""
     packages = {
-        "hc_tables_pkg.sv": tables_package(),
+        "hc_tables_pkg.sv": tables_package(design.contents.gate),
         "hardcast_pkg.sv": package(design.geometry, design.contents),
     }
-    return {**packages, **modules(design.contents.switched)}
+    return {**packages, **modules(design.contents.variants)}
 
 
 def write_sources(design: Design, folder: Path) -> list[str]:

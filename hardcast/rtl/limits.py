@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from hardcast.errors import HardcastError
 from hardcast.image import Image
+from hardcast.numerics.tables import GATE_INDEX_BITS, GATE_RANGE
 from hardcast.program import step as kinds
 
 
 def check_points(image: Image) -> None:
     """The RTL's shifts right are by at least one bit. Raises HardcastError."""
     p = image.points
+    gates = image.program.gate_tables()
+    if len(gates) != 1:
+        raise HardcastError(
+            f"{image.path}: its gates read {len(gates)} tables, the chip's lanes have one"
+        )
     shifts = {
         "gain - norm_extra": p.gain - p.norm_extra,
         "2 rope - score": 2 * p.rope - p.score,
-        "gate - 3": p.gate - 3,
+        "gate + range - 6": p.gate + GATE_RANGE[gates[0]] - GATE_INDEX_BITS,
         "12 + gate - silu": 12 + p.gate - p.silu,
         "silu + gate - f": p.silu + p.gate - p.f,
         "14 + qk - rope": 14 + p.qk - p.rope,
@@ -28,7 +34,7 @@ def check_points(image: Image) -> None:
 
 
 def check_norms(image: Image) -> None:
-    """What the RTL cannot norm or gate yet; the blocks of a head's squares are heads or halves."""
+    """What the RTL cannot norm yet; the blocks of a head's squares are heads or halves."""
     shape = image.program.shape
     norms = [s for s in image.program.steps if isinstance(s, kinds.HeadNorm)]
     if any(s.buffer == "y" or image.program.part(s) != shape.head_dim for s in norms):
@@ -36,9 +42,6 @@ def check_norms(image: Image) -> None:
             f"{image.path}: the RTL has no norm behind a matrix yet, nor one over all heads, which "
             f"{image.program.architecture} needs; golden and engine run this image"
         )
-    for table in image.program.gate_tables():
-        if table != "sigmoid":
-            raise HardcastError(f"{image.path}: the RTL has no gate {table} yet, only sigmoid")
     size = shape.head_dim
     if norms and not (size <= 64 or size == 128):
         raise HardcastError(

@@ -4,10 +4,12 @@ Most of what differs between chips is a constant of hardcast_pkg. Where few chip
 module holds both, and a chip without the need has the file as if nothing else had ever been there:
 
     //if switched
-    text of a chip whose angles change within a token
+    text of a chip that has what `switched` names
     //else
     text of the others
     //endif
+
+What a chip may have: `switched`, angles that change within a token; `gelu_tanh`, that gate's table.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from importlib.abc import Traversable
 
 
 @cache
-def modules(switched: bool = False) -> dict[str, str]:
+def modules(variants: frozenset[str] = frozenset()) -> dict[str, str]:
     """Text of every module by its file's name (`hc_tile.sv`), in the order of the names.
 
-    switched: of a chip whose layers turn by different tables of angles, or some by none.
+    variants: what the chip has of what few chips have.
     The folders below sv/ are for readers: a module has one name in the whole chip, and what is
     emitted lies in one folder.
     """
@@ -32,20 +34,20 @@ def modules(switched: bool = False) -> dict[str, str]:
         if entry.is_dir():
             waiting += entry.iterdir()
         elif entry.name.endswith(".sv"):
-            found[entry.name] = _chosen(entry.read_text("utf-8"), switched)
+            found[entry.name] = _chosen(entry.read_text("utf-8"), variants)
     return dict(sorted(found.items()))
 
 
-def _chosen(text: str, switched: bool) -> str:
+def _chosen(text: str, variants: frozenset[str]) -> str:
     """The text without its directives, and without what they leave out."""
-    lines, kept = [], True
+    lines, kept, asked = [], True, False
     for line in text.splitlines(keepends=True):
-        match line.strip():
-            case "//if switched":
-                kept = switched
-            case "//else":
-                kept = not switched
-            case "//endif":
+        match line.split():
+            case ["//if", variant]:
+                kept = asked = variant in variants
+            case ["//else"]:
+                kept = not asked
+            case ["//endif"]:
                 kept = True
             case _ if kept:
                 lines.append(line)

@@ -61,6 +61,7 @@ class Contents:
     a scale in the tiles (32 or 64); asymmetric: whether the ROM words have offsets. wide: whether
     activations of more than 8 bits occur. acc_bits: of the tiles' sums. gain_bits: of a norm gain.
     ropes: tables of angles, in the ROMs' order; unturned: whether some layers have none.
+    gate: the table of the gates.
     embed_*: of the embedding's ROM: code bits, planes, codebook, group, offsets.
     """
 
@@ -80,7 +81,14 @@ class Contents:
     embed_codebook: int
     embed_group: int
     embed_offsets: bool
+    gate: str = "sigmoid"
     points: Points = field(default_factory=Points)
+
+    @property
+    def variants(self) -> frozenset[str]:
+        """What the chip has of what modules hold in two forms (modules.py)."""
+        has = {"switched": self.switched, "gelu_tanh": self.gate == "gelu_tanh"}
+        return frozenset(name for name, value in has.items() if value)
 
     @property
     def switched(self) -> bool:

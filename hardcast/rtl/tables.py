@@ -14,9 +14,10 @@ EXP2_WIDTH, BASE_WIDTH, STEP_WIDTH = 12, 24, 17  # bits an entry
 RSQRT_WIDTH, SIGMOID_WIDTH = 17, 13
 
 
-def tables_package() -> str:
+def tables_package(gate: str = "sigmoid") -> str:
     """The text of hc_tables_pkg.sv: one packed constant a table, entry i at [i].
 
+    gate: the table of the chip's gates, beside those that every chip has.
     A table with linear interpolation is two: BASE[i] = T[i] and STEP[i] = T[i+1] - T[i], so that
     one read gives both ends of an interval. Raises ValueError where an entry exceeds its width.
     """
@@ -26,6 +27,9 @@ def tables_package() -> str:
         _constant("RECIPROCAL", "1 / Z", tables.reciprocal_table(), RSQRT_WIDTH),
         _constant("SIGMOID", "sigmoid of 0..8", tables.sigmoid_table(), SIGMOID_WIDTH),
     ]
+    if gate == "gelu_tanh":
+        table = tables.gelu_tanh_table()
+        constants.append(_constant("GELU_TANH", "GELU(x) / x of 0..4", table, SIGMOID_WIDTH))
     for name, what, table in (
         ("LOG2", "log2(1 + x), x in [0, 1)", tables.log2_table()),
         ("TAIL", "log2(-log2(1 - v) / v), v in [0, 1/2)", tables.tail_table()),

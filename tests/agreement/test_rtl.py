@@ -63,6 +63,16 @@ def test_layers_that_differ(name: str, users: int) -> None:
     check(Case(model, (Form(),), chip, {"context": 40}, runs, (SamplerSettings(),) * users))
 
 
+@pytest.mark.parametrize("gain", [1.5, 2.0**6])
+def test_tanh_gelu(gain: float) -> None:
+    """Gates with the other table, g mostly inside its range and mostly beyond."""
+    model = {"architecture": "qwen2", "head_dim": 8, "vocab_size": 33, "intermediate_size": 70}
+    chip = Chip("gelu", bits=4, columns=8, slices=2, tile_rows=4, users=1, positions=2, context=17)
+    runs = tuple((7 * t % 33,) for t in range(5))
+    image = {"context": 40, "gain": gain, "gate": "gelu_tanh"}
+    check(Case(model, (Form(),), chip, image, runs, (SamplerSettings(),)))
+
+
 @pytest.mark.verify
 @settings(max_examples=40, **SLOW)
 @given(case=cases())

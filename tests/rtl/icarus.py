@@ -145,6 +145,7 @@ class Module:
     """A module under test. inputs, outputs: ports and their widths, all but clk.
 
     packages: texts by file name, and modules that replace the RTL's. defines: macros.
+    variants: of the modules that have two forms (rtl/modules.py).
     """
 
     top: str
@@ -153,6 +154,7 @@ class Module:
     outputs: Mapping[str, int]
     parameters: Mapping[str, int] = field(default_factory=dict)
     defines: tuple[str, ...] = ()
+    variants: frozenset[str] = frozenset()
 
     def run(self, stimuli: Values, folder: Path) -> dict[str, list[int]]:
         """What every output shows in every cycle, -1 where a bit is unknown.
@@ -194,7 +196,7 @@ class Module:
         )
 
     def _compile(self, folder: Path) -> None:
-        texts = dict(modules())
+        texts = dict(modules(self.variants))
         texts["hc_ram.sv"] = texts["hc_ram.sv"].replace("endmodule", POWER_UP)
         texts |= self.packages
         for name, text in translate(texts).items():
@@ -239,12 +241,12 @@ def unpacked(word: int, count: int, bits: int, signed: bool = True) -> list[int]
     return [v - (v >> bits - 1 << bits) if signed else v for v in values]
 
 
-def packages(bias: bool = True) -> dict[str, str]:
+def packages(bias: bool = True, gate: str = "sigmoid") -> dict[str, str]:
     """The packages of a chip of 4-bit linear codes with LANES lanes."""
     options = Options(bits=4, recipe=LINEAR, context=64, lanes=LANES)
     contents = replace(options.contents(), bias=bias)
     return {
-        "hc_tables_pkg.sv": tables_package(),
+        "hc_tables_pkg.sv": tables_package(gate),
         "hardcast_pkg.sv": package(options.geometry(), contents),
     }
 

@@ -13,6 +13,7 @@ from hardcast.golden import steps
 from hardcast.numerics import rope, tables
 from hardcast.numerics.blocks import quantize_blocks
 from hardcast.numerics.points import Points
+from hardcast.numerics.tables import GATE_RANGE
 from tests.rtl.icarus import (
     LANES,
     Module,
@@ -176,19 +177,23 @@ def test_rope(tmp_path: Path) -> None:
     assert np.array_equal(np.concatenate(found).reshape(wanted.shape), wanted)
 
 
-def test_gate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gate", GATE_RANGE)
+def test_gate(gate: str, tmp_path: Path) -> None:
+    built = tables.needed([gate])[gate]().astype(np.int64)
+    end = 1 << POINTS.gate + GATE_RANGE[gate]
     rng = np.random.default_rng(4)
     g, u = (numbers(rng, 32, 400 * LANES).reshape(400, LANES) for _ in range(2))
-    g[:200] = rng.integers(-9 << POINTS.gate, 9 << POINTS.gate, (200, LANES))
-    g[200] = [8 << POINTS.gate, -8 << POINTS.gate, (8 << POINTS.gate) - 1, (8 << POINTS.gate) + 1]
-    wanted = steps.gate_mul(g, u, tables.sigmoid_table().astype(np.int64), 3, POINTS)
+    g[:200] = rng.integers(-end - end // 8, end + end // 8, (200, LANES))
+    g[200] = [end, -end, end - 1, end + 1]
+    wanted = steps.gate_mul(g, u, built, GATE_RANGE[gate], POINTS)
     wanted = np.clip(wanted, -(1 << 37), (1 << 37) - 1)
     after = latency("hc_gate")
     made = Module(
         "hc_gate",
-        packages(),
+        packages(gate=gate),
         {"rst_n": 1, "in_valid": 1, "g": LANES * 32, "u": LANES * 32},
         {"f": LANES * 38},
+        variants=frozenset({gate}),
     )
     stimuli = {"in_valid": [1] * 400, "g": [packed(v, 32) for v in g]}
     stimuli["u"] = [packed(v, 32) for v in u]

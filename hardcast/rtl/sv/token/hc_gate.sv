@@ -1,4 +1,8 @@
+//if gelu_tanh
+// f = rs(rs(g * t, SHIFT1) * u, SHIFT2), g t = gelu(g): 65 entries of 13 bits over 0..4, linear between.
+//else
 // f = rs(rs(g * t, SHIFT1) * u, SHIFT2), t = sigmoid(g): 65 entries of 12 bits over 0..8, linear between.
+//endif
 // As golden's GATE_MUL, saturated to 38 bits (which the block quantiser cannot tell from more).
 // One word a cycle, latency 10.
 module hc_gate
@@ -11,7 +15,11 @@ module hc_gate
   input  logic [TR-1:0][31:0] u,
   output logic [TR-1:0][37:0] f
 );
+//if gelu_tanh
+  localparam int STEP = POINT_GATE - 4;  // bits below a table entry: 16 entries a unit
+//else
   localparam int STEP = POINT_GATE - 3;  // bits below a table entry: 8 entries a unit
+//endif
   localparam int SHIFT1 = 12 + POINT_GATE - POINT_SILU;
   localparam int SHIFT2 = POINT_SILU + POINT_GATE - POINT_F;
   localparam int TOP = SHIFT2 < 26 ? SHIFT2 + 37 : 62;  // bits from here up are the sign
@@ -34,19 +42,33 @@ module hc_gate
     hc_delay #(.W(32), .N(7)) u_u (.clk, .rst_n, .d(u[i]), .q(u_7));
     always_ff @(posedge clk) begin
       if (in_valid) begin
+//if gelu_tanh
+        // |g| is 4 or more: seen beside the addition that makes a negative g positive
+//else
         // |g| is 8 or more: seen beside the addition that makes a negative g positive
+//endif
         automatic logic [31:0] ones = g[i] ^ {32{g[i][31]}};
         automatic logic [31:0] size = ones + 32'(g[i][31]);
+//if gelu_tanh
+        automatic logic big = ones[31:POINT_GATE+2] != '0
+                              || (g[i][31] && ones[POINT_GATE+1:0] == '1);
+//else
         automatic logic big = ones[31:POINT_GATE+3] != '0
                               || (g[i][31] && ones[POINT_GATE+2:0] == '1);
+//endif
         index_1 <= big ? 7'd64 : size[STEP +: 7];
         rest_1  <= big ? '0 : size[STEP-1:0];
         g_1     <= $signed(g[i]);
       end
       if (valid_1) begin
         automatic logic [6:0] next = index_1 == 7'd64 ? 7'd64 : index_1 + 7'd1;
+//if gelu_tanh
+        low_2  <= GELU_TANH[index_1];
+        rise_2 <= GELU_TANH[next] - GELU_TANH[index_1];
+//else
         low_2  <= SIGMOID[index_1];
         rise_2 <= SIGMOID[next] - SIGMOID[index_1];
+//endif
         rest_2 <= rest_1;
         g_2    <= g_1;
       end
