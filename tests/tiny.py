@@ -144,7 +144,8 @@ def write_safetensors(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     c = config(architecture, **overrides)
-    found = _replaced(stored(architecture, tensors(architecture, seed, **overrides)), weights)
+    drawn = stored(architecture, tensors(architecture, seed, **overrides), c["head_dim"])
+    found = _replaced(drawn, weights)
     if architecture == "gemma3":  # its safetensors hold gains less 1
         for name in found:
             if name.endswith("norm.weight"):
@@ -172,7 +173,9 @@ def write_safetensors(
     return folder
 
 
-def stored(architecture: str, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def stored(
+    architecture: str, found: dict[str, np.ndarray], head_dim: int = 24
+) -> dict[str, np.ndarray]:
     """The tensors as files hold them: Phi-3's q, k and v are one matrix, gate and up another.
 
     And what RoPE turns of a head of q or k, three quarters, comes before the rest.
@@ -185,8 +188,8 @@ def stored(architecture: str, found: dict[str, np.ndarray]) -> dict[str, np.ndar
     for name, array in found.items():
         role = name.split(".")[-2]
         if role in ("q_proj", "k_proj"):
-            halves = array.reshape(-1, 2, 12, array.shape[1])  # heads of 24
-            parts = halves[:, :, :9], halves[:, :, 9:]
+            halves = array.reshape(-1, 2, head_dim // 2, array.shape[1])
+            parts = np.split(halves, [int(0.75 * head_dim) // 2], axis=2)
             heads = [part.reshape(len(halves), -1, array.shape[1]) for part in parts]
             array = np.concatenate(heads, axis=1).reshape(array.shape)
         key = name.replace(role, whole.get(role, role))
@@ -301,7 +304,7 @@ def write_gguf(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, architecture)
-    drawn = stored(architecture, tensors(architecture, seed, **overrides))
+    drawn = stored(architecture, tensors(architecture, seed, **overrides), c["head_dim"])
     _add_metadata(writer, architecture, c)
     for key, value in (metadata or {}).items():
         writer.kv_data[0].pop(key, None)
