@@ -55,7 +55,8 @@ class SafetensorsCheckpoint:
         if not config_path.is_file():
             raise foreign.no_config(self.path)
         self._raw_config = read_json(config_path)
-        stored = self._unpacked(_entries(self.path))
+        as_stored = _entries(self.path)
+        stored = self._unpacked(as_stored)
         if self._raw_config.get("model_type") == IMAGES_TOO:
             stored = _language_model(stored)
         self._entries = {_full_name(name, stored): entry for name, entry in stored.items()}
@@ -74,6 +75,8 @@ class SafetensorsCheckpoint:
             )
         self._one_plus = FAMILIES[config.architecture].one_plus
         self.config = self._settle_head(config)
+        for name in set(self.config.tensor_shapes()) & set(as_stored) - set(self._entries):
+            self._entries[name] = as_stored[name]  # a bias of zeros that is the model's own
         found = {name: entry.shape for name, entry in self._entries.items()}
         ignored = [name for name in found if name.endswith(BUFFER_ENDS)]
         check_tensors(self.path, self.config, found, ignored)

@@ -154,13 +154,16 @@ def write(
     act_order: tuple[str, ...] = (),
     embedding: bool = False,
     more: Tensors | None = None,
+    sizes: dict[str, int] | None = None,
 ) -> dict[str, Drawn]:
     """Writes a tiny model with every matrix of its layers packed; returns these by module.
 
     said: keys of config.json. act_order: roles whose groups lie apart. embedding: packed as well.
     more: tensors that replace or join the others; float64 and float32 are stored as float16.
+    sizes: keys that replace those of SIZES.
     """
-    plain = tiny.tensors(architecture, **SIZES)
+    shape = {**SIZES, **(sizes or {})}
+    plain = tiny.tensors(architecture, **shape)
     rng, drawn, stored = np.random.default_rng(bits * 100 + group), {}, dict[str, np.ndarray]()
     for name, array in plain.items():
         module = name.removesuffix(".weight")
@@ -173,7 +176,7 @@ def write(
         if ".layers." not in name:
             drawn[module].scales *= 4
         stored |= pack(module, drawn[module])
-    tiny.write_safetensors(folder, architecture, **SIZES, **said)
+    tiny.write_safetensors(folder, architecture, **shape, **said)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "torch_dtype": "float16"}))
     tiny.save_safetensors(folder / "model.safetensors", {**stored, **(more or {})}, "F16")

@@ -209,6 +209,39 @@ def test_a_bias_of_zeros_is_none(tmp_path: Path) -> None:
         open_checkpoint(str(tmp_path / "m"))
 
 
+def test_a_bias_of_zeros_that_the_model_has_stays(tmp_path: Path) -> None:
+    """Qwen 2 has biases: zeros there, as of a model just initialised, are the model's own."""
+    said, name = config_of("gptq", bits=4, group_size=32), "model.layers.0.self_attn.v_proj.bias"
+    packers.write(tmp_path / "m", GPTQ, said, act_order=("down_proj",), more={name: np.zeros(64)})
+    assert not open_checkpoint(str(tmp_path / "m")).tensor(name).any()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize(("kv_heads", "head_dim"), [(1, 16), (3, 8), (1, 8), (1, 40)])
+@pytest.mark.parametrize("pack", [GPTQ, NO_INDEX])
+def test_few_rows_of_gptq(
+    pack: Callable[..., packers.Tensors], kv_heads: int, head_dim: int, bits: int, tmp_path: Path
+) -> None:
+    """A word's end is reached by 3 bits as by 4: g_idx or the config tells them apart."""
+    module, said = "model.layers.0.self_attn.k_proj", config_of("gptq", bits=bits, group_size=32)
+    sizes = {"num_attention_heads": 12 // kv_heads * kv_heads, "num_key_value_heads": kv_heads}
+    drawn = packers.write(
+        tmp_path / "m", pack, said, bits=bits, sizes={**sizes, "head_dim": head_dim}
+    )
+    found = open_checkpoint(str(tmp_path / "m")).tensor(f"{module}.weight")
+    np.testing.assert_array_equal(found, drawn[module].weights)
+
+
+def test_a_short_last_group_that_nobody_speaks_of(tmp_path: Path) -> None:
+    """192 columns in 2 groups are 128 and 64, not 96 twice: groups are powers of two."""
+    down = "model.layers.0.mlp.down_proj"
+    for pack in (GPTQ, NO_INDEX):
+        drawn = packers.write(tmp_path / "m", pack, {}, group=128)
+        checkpoint = open_checkpoint(str(tmp_path / "m"))
+        np.testing.assert_array_equal(checkpoint.tensor(f"{down}.weight"), drawn[down].weights)
+        assert checkpoint.grid_form(f"{down}.weight") == GridForm(4, 128)
+
+
 UP = "model.layers.0.mlp.up_proj"
 G = config_of("gptq", bits=4, group_size=32)
 M = {"quantization": {"group_size": 32, "bits": 4}}

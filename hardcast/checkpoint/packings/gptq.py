@@ -86,12 +86,29 @@ def read(module: str, parts: Mapping[str, Entry], said: Mapping[str, Any]) -> Pa
     return Packed(f"{module}.weight", words.path, (out_features, in_features), 4, size, rows_of)
 
 
+def _bits(parts: Mapping[str, Entry], said: Mapping[str, Any]) -> int:
+    """Of a code, as the shapes allow; 0 if they allow nothing.
+
+    Few rows fill as many words with 3 bits as with 4: g_idx tells, or else the config.
+    """
+    scales, words, zeros = parts["scales"], parts["qweight"], parts["qzeros"]
+    fit = {
+        bits: words.shape[0] * WORD // bits
+        for bits in BITS
+        if words.shape[0] * WORD % bits == 0
+        and zeros.shape[1] == -(-scales.shape[1] * bits // WORD)
+    }
+    index = parts["g_idx"].shape if "g_idx" in parts else ()
+    likely = sorted(fit, key=lambda bits: ((fit[bits],) != index, bits != said.get("bits")))
+    return likely[0] if likely else 0
+
+
 def _gptq(module: str, parts: Mapping[str, Entry], said: Mapping[str, Any]) -> Packed:
     scales, words, zeros = parts["scales"], parts["qweight"], parts["qzeros"]
     groups, out_features = scales.shape
     expect(module, zeros, "qzeros", None, INTEGERS)
-    bits = next((b for b in BITS if zeros.shape[1] == -(-out_features * b // WORD)), 0)
-    if not bits or words.shape[0] * WORD % bits:
+    bits = _bits(parts, said)
+    if not bits:
         raise HardcastError(
             f"{zeros.path}: tensor {module}.qzeros has shape {list(zeros.shape)} beside scales "
             f"{list(scales.shape)}: GPTQ has {', '.join(map(str, BITS))} bits"

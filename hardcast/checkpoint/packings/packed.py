@@ -165,12 +165,15 @@ def expect(
 def group_size_of(module: str, path: Path, columns: int, groups: int, said: object) -> int:
     """Columns that share a scale, from how many groups there are and what the config says.
 
-    Raises HardcastError where the two do not go together.
+    Where it says nothing that fits, a power of two goes first: the tools have no other sizes, and
+    the last group may be short. Raises HardcastError where nothing goes together.
     """
     if groups == 1:
         return columns
-    if type(said) is int and said > 0 and -(-columns // said) == groups:
-        return said
+    powers = (1 << exponent for exponent in range(columns.bit_length()))
+    for size in (said, *powers):
+        if type(size) is int and size > 0 and -(-columns // size) == groups:
+            return size
     if groups > 0 and columns % groups == 0:
         return columns // groups
     raise HardcastError(
