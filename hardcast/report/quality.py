@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,9 +143,9 @@ def _text(value: Any) -> str:
 
 
 def _number(path: Path, key: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise HardcastError(f"{path}: {key} is {value!r:.40}, which no measurement can give")
-    return float(value)
+    if type(value) in (int, float) and low <= value <= high and abs(value) <= sys.float_info.max:
+        return float(value)
+    raise HardcastError(f"{path}: {key:.60} is {value!r:.40}, which no measurement can give")
 
 
 def _tasks(path: Path, data: dict[str, Any]) -> list[Task]:
@@ -161,14 +162,18 @@ def _tasks(path: Path, data: dict[str, Any]) -> list[Task]:
             head, comma, kind = metric.partition(",")
             if head.endswith("_stderr") or isinstance(value, bool | str) or value is None:
                 continue
-            error = metrics.get(f"{head}_stderr{comma}{kind}")
+            error, count = metrics.get(f"{head}_stderr{comma}{kind}"), counts.get(name)
             found.append(
                 Task(
                     name=name,
-                    questions=counts.get(name) if isinstance(counts.get(name), int) else None,
+                    questions=None
+                    if count is None
+                    else int(_number(path, f"questions of {name}", count, 1, math.inf)),
                     metric=head,
                     value=_number(path, f"{name} {metric}", value, -math.inf, math.inf),
-                    error=float(error) if isinstance(error, int | float) else None,
+                    error=None
+                    if error is None or isinstance(error, str)
+                    else _number(path, f"{name} {metric} error", error, 0.0, math.inf),
                 )
             )
     return found
