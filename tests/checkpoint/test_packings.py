@@ -242,6 +242,27 @@ def test_a_short_last_group_that_nobody_speaks_of(tmp_path: Path) -> None:
         assert checkpoint.grid_form(f"{down}.weight") == GridForm(4, 128)
 
 
+@pytest.mark.parametrize(
+    ("pack", "said", "index"),
+    [
+        (GPTQ, config_of("gptq", bits=4, group_size=32), np.zeros(128, np.int32)),
+        (GPTQ, config_of("gptq", bits=4, group_size=32), np.zeros(0, np.int32)),
+        (packers.compressed, config_of("compressed-tensors", **CT), np.full(128, -1, np.int32)),
+        (packers.compressed, config_of("compressed-tensors", **CT), np.full(128, -1, np.int64)),
+    ],
+)
+def test_an_index_that_nobody_filled_in(
+    pack: Callable[..., packers.Tensors], said: dict[str, Any], index: np.ndarray, tmp_path: Path
+) -> None:
+    """ExLlama and compressed-tensors take it as columns in order."""
+    module = "model.layers.0.mlp.up_proj"
+    end = "g_idx" if pack is GPTQ else "weight_g_idx"
+    drawn = packers.write(tmp_path / "m", pack, said, more={f"{module}.{end}": index})
+    checkpoint = open_checkpoint(str(tmp_path / "m"))
+    np.testing.assert_array_equal(checkpoint.tensor(f"{module}.weight"), drawn[module].weights)
+    assert checkpoint.grid_form(f"{module}.weight") == GridForm(4, 32)
+
+
 UP = "model.layers.0.mlp.up_proj"
 G = config_of("gptq", bits=4, group_size=32)
 M = {"quantization": {"group_size": 32, "bits": 4}}

@@ -24,6 +24,7 @@ from hardcast.errors import HardcastError
 
 PACKED = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx")
 PLAIN = ("weight", "weight_scale", "weight_zero_point")
+UNSET = (1 << 32) - 1  # -1 in weight_g_idx: an index that nobody filled in, columns in order
 BITS = (2, 4, 8)  # that fill a word
 
 
@@ -54,10 +55,13 @@ def read(module: str, parts: Mapping[str, Entry], said: Mapping[str, Any]) -> Pa
     group_of = None
     if "weight_g_idx" in parts:
         entry = expect(module, parts["weight_g_idx"], "weight_g_idx", (columns,), ("I32", "I64"))
+        # Unsigned, so that -1 is the same of both types.
         stored = whole(f"{module}.weight_g_idx", entry).astype(np.uint32).astype(np.int64)
-        if stored.max() >= groups:
-            raise HardcastError(f"{entry.path}: tensor {module}.weight_g_idx names no group")
-        group_of = stored if (stored != np.arange(columns) // size).any() else None
+        in_order = (stored == np.arange(columns) // size).all()
+        if not in_order and not (stored == UNSET).any():
+            if stored.max() >= groups:
+                raise HardcastError(f"{entry.path}: tensor {module}.weight_g_idx names no group")
+            group_of = stored
     zeros = parts.get("weight_zero_point")
     if zeros is not None:
         zeros = expect(

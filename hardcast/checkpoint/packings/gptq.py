@@ -117,14 +117,15 @@ def _gptq(module: str, parts: Mapping[str, Entry], said: Mapping[str, Any]) -> P
     expect(module, zeros, "qzeros", (groups, zeros.shape[1]), INTEGERS)
     size = group_size_of(module, words.path, in_features, groups, _group_size(said))
     group_of = None
-    if "g_idx" in parts:
+    if "g_idx" in parts and parts["g_idx"].shape != (0,):
         entry = expect(module, parts["g_idx"], "g_idx", (in_features,), INTEGERS)
         stored = whole(f"{module}.g_idx", entry).astype(np.int64)
         if stored.size and stored.max() >= groups:
             raise HardcastError(
                 f"{entry.path}: tensor {module}.g_idx names group {stored.max()} of {groups}"
             )
-        if (stored != np.arange(in_features) // size).any():
+        # All zeros is an index that nobody filled in: ExLlama takes it so too.
+        if stored.any() and (stored != np.arange(in_features) // size).any():
             group_of = stored
     lower = str(said.get("checkpoint_format", "gptq")).lower() != "gptq_v2"
 
