@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,8 @@ def test_k_quant_file_is_read(tmp_path: Path) -> None:
             kind = gguf.GGMLQuantizationType.Q4_K
             data = generator.integers(0, 256, (256, 144), dtype=np.uint8)
             data[:, :4] = np.array([0.01, 0.02], "<f2").view(np.uint8)
+            if "gate" in tensor.name:
+                data[7, :16] = [0, 124, 0, 124, *[0] * 12]  # infinity times zero
             stored[tensor.name] = data
         writer.add_tensor(tensor.name, data, raw_dtype=kind)
     writer.write_header_to_file()
@@ -265,6 +268,9 @@ def test_k_quant_file_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, wanted)
     part = checkpoint.tensor("model.layers.0.mlp.up_proj.weight", slice(100, 107))
     np.testing.assert_array_equal(part, wanted[100:107])
+    with warnings.catch_warnings(), pytest.raises(HardcastError, match="gate.*scales. holds nan"):
+        warnings.simplefilter("error")  # NumPy's would stand beside our line
+        checkpoint.grid("model.layers.0.mlp.gate_proj.weight")
 
 
 def test_one_tensor_at_a_time(tmp_path: Path) -> None:
