@@ -116,7 +116,7 @@ class _Build:
             raise HardcastError(f"recipe {self.recipe.name} rounds to nearest: no --calibrate")
         if (self.recipe.wide is None) != (options.bits is None):
             raise HardcastError(
-                f"recipe {self.recipe.name} has nothing to search: no --bits"
+                f"recipe {self.recipe.name} has nothing to search: no --bits (auto searches)"
                 if self.recipe.wide is None
                 else f"recipe {self.recipe.name} searches: give --bits, of ROM a weight (like 3.5)"
             )

@@ -291,7 +291,7 @@ def test_bits_are_for_recipes_that_search(
     model = str(models["llama"])
     for name in recipes.names():
         if name != "auto":
-            message = f"recipe {name} has nothing to search: no --bits"
+            message = f"recipe {name} has nothing to search: no --bits (auto searches)"
             refused(model, tmp_path, message, recipe=name, bits=4.0)
     refused(model, tmp_path, "recipe auto searches: give --bits", recipe="auto", calibrate=text)
     for bits in (0.0, 3.2, -5.0, float("nan")):
