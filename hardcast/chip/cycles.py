@@ -115,6 +115,9 @@ class CycleModel:
                 rounds = geometry.rounds(self.output_words(dst))
                 passes = geometry.passes(shape.width(src))
                 return rounds * op.planes * passes * (2 if op.wide else 1) * chip.rows
+            case kinds.HeadNorm(buffer=("q" | "k") as buffer) if op.name == "HSUM":
+                heads = self.output_words(buffer) // geometry.head_words
+                return heads * geometry.head_read_words
             case kinds.Rope(buffer=buffer) | kinds.HeadNorm(buffer=("q" | "k") as buffer):
                 return self.output_words(buffer)
             case kinds.KvWrite():
@@ -136,7 +139,7 @@ class CycleModel:
             "NORM": geometry.block_words + 10,
             "QUANT": geometry.block_words + 10,
             "MATVEC": self.array_latency + 10,
-            "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_lanes, 4),
+            "HSUM": geometry.head_sum_words + 15 + log_ceil(geometry.head_sum_lanes, 4),
             "HAPPLY": 7,
             "BSUM": geometry.block_words + 15 + log_ceil(geometry.block_lanes, 4),
             "BADD": 8,

@@ -71,9 +71,21 @@ class Geometry:
         return self.shape.head_dim // self.head_lanes
 
     @property
+    def head_sum_lanes(self) -> int:
+        """Lanes of a word that belong to one block of HEAD_NORM's squares."""
+        return min(self.head_lanes, BLOCK)
+
+    @property
     def head_sum_words(self) -> int:
-        """Words of a block of HEAD_NORM's squares: a head, or half of one of more than 64."""
-        return self.head_words if self.shape.head_dim <= BLOCK else self.head_words // 2
+        """Words of a block of HEAD_NORM's squares: a head, or 64 channels of a longer one."""
+        return self.head_words if self.shape.head_dim <= BLOCK else BLOCK // self.head_sum_lanes
+
+    @property
+    def head_read_words(self) -> int:
+        """Words of a head that HEAD_NORM reads for its squares: whole blocks."""
+        if self.shape.head_dim <= BLOCK:
+            return self.head_words
+        return ceil_div(self.shape.head_dim, max(self.head_lanes, BLOCK)) * self.head_sum_words
 
     @property
     def block_lanes(self) -> int:

@@ -91,6 +91,7 @@ class _Assembler:
                     self.places.gain += words
             case kinds.HeadNorm(buffer=buffer, num_heads=heads):
                 word |= self._heads(buffer, heads, 0)
+                word["padded"] = self.model.issued(op)
                 word["epsilon"] = self.image.constants["head_epsilon"]
                 if op.name == "HAPPLY":
                     word["gain_base"] = self.places.gain

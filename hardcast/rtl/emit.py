@@ -21,7 +21,7 @@ import numpy as np
 
 from hardcast.chip.cycles import CycleModel
 from hardcast.chip.geometry import Geometry
-from hardcast.chip.parameters import Chip
+from hardcast.chip.parameters import BLOCK, Chip
 from hardcast.chip.schedule import schedule
 from hardcast.errors import HardcastError
 from hardcast.files import check_above
@@ -110,6 +110,8 @@ def design(image: Image, chip: Chip) -> Design:
         bias=places.bias > 0,
         head_norm=any(op.name == "HSUM" for op in ops),
         ropes=image.program.rope_tables(),
+        blocked=any(op.name == "HSUM" for op in ops)
+        and not (shape.head_dim <= BLOCK or shape.head_dim == 2 * BLOCK),
         gate=image.program.gate_tables()[0],
         unturned=any(s.table is None for s in image.program.steps if isinstance(s, kinds.Rope)),
         embed_bits=entry["bits"] * entry["planes"],

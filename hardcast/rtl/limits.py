@@ -34,16 +34,11 @@ def check_points(image: Image) -> None:
 
 
 def check_norms(image: Image) -> None:
-    """What the RTL cannot norm yet; the blocks of a head's squares are heads or halves."""
+    """What the RTL cannot norm yet. Raises HardcastError."""
     shape = image.program.shape
     norms = [s for s in image.program.steps if isinstance(s, kinds.HeadNorm)]
     if any(s.buffer == "y" or image.program.part(s) != shape.head_dim for s in norms):
         raise HardcastError(
             f"{image.path}: the RTL has no norm behind a matrix yet, nor one over all heads, which "
             f"{image.program.architecture} needs; golden and engine run this image"
-        )
-    size = shape.head_dim
-    if norms and not (size <= 64 or size == 128):
-        raise HardcastError(
-            f"the chip norms heads of up to 64 channels, or of 128; this model's have {size}"
         )

@@ -9,7 +9,8 @@ module holds both, and a chip without the need has the file as if nothing else h
     text of the others
     //endif
 
-What a chip may have: `switched`, angles that change within a token; `gelu_tanh`, that gate's table.
+What a chip may have: `switched`, angles that change within a token; `gelu_tanh`, that gate's table;
+`blocked`, norms of heads whose squares are neither one block nor two halves.
 """
 
 from __future__ import annotations

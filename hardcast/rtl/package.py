@@ -61,7 +61,7 @@ class Contents:
     a scale in the tiles (32 or 64); asymmetric: whether the ROM words have offsets. wide: whether
     activations of more than 8 bits occur. acc_bits: of the tiles' sums. gain_bits: of a norm gain.
     ropes: tables of angles, in the ROMs' order; unturned: whether some layers have none.
-    gate: the table of the gates.
+    gate: the table of the gates. blocked: see modules.py.
     embed_*: of the embedding's ROM: code bits, planes, codebook, group, offsets.
     """
 
@@ -82,12 +82,17 @@ class Contents:
     embed_group: int
     embed_offsets: bool
     gate: str = "sigmoid"
+    blocked: bool = False
     points: Points = field(default_factory=Points)
 
     @property
     def variants(self) -> frozenset[str]:
         """What the chip has of what modules hold in two forms (modules.py)."""
-        has = {"switched": self.switched, "gelu_tanh": self.gate == "gelu_tanh"}
+        has = {
+            "switched": self.switched,
+            "gelu_tanh": self.gate == "gelu_tanh",
+            "blocked": self.blocked,
+        }
         return frozenset(name for name, value in has.items() if value)
 
     @property
@@ -227,7 +232,8 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "HEAD_NORM": int(contents.head_norm),
         "HSUM_WORDS": geometry.head_sum_words,
         "HEAD_GROUPS": groups,
-        "SQUARES_LATENCY_H": log_ceil(geometry.head_lanes, 4) + 4,
+        **_blocked(geometry, contents),
+        "SQUARES_LATENCY_H": log_ceil(geometry.head_sum_lanes, 4) + 4,
         "MAX_STAGES": log_ceil(chip.positions, 2),
         "SCORE_SHIFT": 2 * points.rope - points.score,
         "SCORE_W": dot + 31 - (2 * points.rope - points.score) + 1,
@@ -262,6 +268,13 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "EMBS_AW": address_bits(shape.vocab_size * embed_scales),
     }
     return result
+
+
+def _blocked(geometry: Geometry, contents: Contents) -> dict[str, int]:
+    """Of norms of heads whose squares are neither one block nor two halves."""
+    if not contents.blocked:
+        return {}
+    return {"SEGS": geometry.head_sum_lanes, "HEAD_READ": geometry.head_read_words}
 
 
 def _codebooks(geometry: Geometry, contents: Contents) -> list[str]:

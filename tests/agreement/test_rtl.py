@@ -73,6 +73,23 @@ def test_tanh_gelu(gain: float) -> None:
     check(Case(model, (Form(),), chip, image, runs, (SamplerSettings(),)))
 
 
+@pytest.mark.parametrize(("head_dim", "lanes"), [(80, 8), (256, 16), (256, 128)])
+def test_norms_of_long_heads(head_dim: int, lanes: int) -> None:
+    """Squares of a head in blocks of 64 channels, the last one cut off, or several in a word."""
+    model = {
+        "architecture": "qwen3",
+        "num_hidden_layers": 1,
+        "num_key_value_heads": 1,
+        "num_attention_heads": 2,
+        "head_dim": head_dim,
+        "vocab_size": 33,
+    }
+    chip = Chip("long", bits=4, columns=32, slices=2, tile_rows=lanes, positions=2, context=17)
+    runs = tuple((7 * t % 33,) for t in range(4))
+    image = {"context": 40, "skew": 6}
+    check(Case(model, (Form(),), chip, image, runs, (SamplerSettings(),)))
+
+
 @pytest.mark.verify
 @settings(max_examples=40, **SLOW)
 @given(case=cases())

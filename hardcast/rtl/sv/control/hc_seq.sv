@@ -74,9 +74,21 @@ module hc_seq
   logic               second;
   logic [WORD_AW-1:0] angle;             // word of cosines that a pair of words needs
   logic [UIDX_W-1:0]  user_n;
+//if blocked
+  logic [WORD_AW-1:0] place;             // HSUM: of a word among its head's in the order of their channels
+  logic [WORD_AW-1:0] head_base, head_word;
+  localparam int HALF_WORDS = WPBH / 2;
+  always_comb begin
+    head_word = head_base;               // words beyond the head are zeros
+    if (place < WORD_AW'(HALF_WORDS)) head_word = head_base + (place << 1);
+    else if (place < WORD_AW'(WPBH)) head_word = head_base + ((place - WORD_AW'(HALF_WORDS)) << 1) + 1'b1;
+  end
+  wire last_place = place == WORD_AW'(HEAD_READ - 1);
+//else
   logic               half_n;            // HSUM: which half of a head of two blocks
   logic [WORD_AW-1:0] head_base, head_word;
   assign head_word = HSUM_WORDS == WPBH ? word : head_base + WORD_AW'(in_block << 1) + WORD_AW'(half_n);
+//endif
   logic [1:0]         phase;             // of ATTEND: score, mix, read
   logic [FOLD_AW-1:0]  fold_n;
   logic [CHUNK_AW-1:0] chunk_n;
@@ -143,7 +155,11 @@ module hc_seq
           in_block <= '0;
           second <= 1'b0;
           angle <= '0;
+//if blocked
+          place <= '0;
+//else
           half_n <= 1'b0;
+//endif
           head_base <= '0;
           user_n <= '0;
           phase <= '0;
@@ -205,10 +221,15 @@ module hc_seq
               word <= word + 1'b1;
               in_block <= last_in_block ? '0 : in_block + 16'd1;
               second <= !second;
+//if blocked
+              place <= last_place ? '0 : place + 1'b1;
+              if (last_place) head_base <= head_base + WORD_AW'(WPBH);
+//else
               if (last_in_block) begin
                 half_n <= HSUM_WORDS != WPBH && !half_n;
                 if (half_n || HSUM_WORDS == WPBH) head_base <= head_base + WORD_AW'(WPBH);
               end
+//endif
               if (second) angle <= angle == WORD_AW'(ANGLE_WORDS - 1) ? '0 : angle + 1'b1;
             end
           endcase
@@ -274,10 +295,19 @@ module hc_seq
     endcase
     vec.base   <= w.op == OP_ATTEND ? '0 : w.dst_base;
     vec.word   <= w.op == OP_HSUM ? head_word : word;
+//if blocked
+    vec.head_first <= place == 0;
+    vec.head_last  <= last_place;
+//else
     vec.head_first <= in_block == 0 && !half_n;
     vec.head_last  <= last_in_block && (half_n || HSUM_WORDS == WPBH);
+//endif
     vec.angle  <= w.op == OP_ANGLE ? word : angle;
+//if blocked
+    vec.zero   <= w.op == OP_HSUM ? place >= WORD_AW'(WPBH) : !is_heads && word >= w.words;
+//else
     vec.zero   <= !is_heads && word >= w.words;
+//endif
     vec.block_first <= in_block == 0;
     vec.block_last  <= last_in_block;
     vec.first  <= word == 0;

@@ -2,8 +2,14 @@
 //
 // Pass 1 (sum): squares of every head, block by block of at most 64 channels, then 1/rms of each head.
 // Pass 2 (apply): rs(rescale(x * r, 17 + halfshift) * gain, NORMED_SHIFT), written back in place.
+//if blocked
+// Pass 1 reads a head's words in the order of their channels, then zeros up to a whole block; a word of
+// more than 64 lanes a head holds several blocks of it.
+// Latency: sum, from the last word to sum_done: HSUM_WORDS + 14 + ceil(log4 SEGS); apply, from a
+//else
 // A head longer than 64 channels has two blocks, its halves: pass 1 reads them one after the other.
 // Latency: sum, from the last word to sum_done: HSUM_WORDS + 14 + ceil(log4 SEGH); apply, from a
+//endif
 // word to its write: 6.
 module hc_head_norm
   import hardcast_pkg::*;
@@ -26,10 +32,20 @@ module hc_head_norm
   // ---- pass 1 ----
   logic s_valid, s_first, s_last, s_head_first, s_head_last, s_done;
   logic [TR*16-1:0] codes;
+//if blocked
+  localparam int BLOCKS = SEGH / SEGS;  // of a head in a word
+  logic [HPP*BLOCKS-1:0][4:0] exps;
+  hc_quant #(.TR(TR), .SEG(SEGS), .WPB(HSUM_WORDS), .W(32), .MAG(37), .CODE_W(16), .META(3)) u_blocks (
+//else
   logic [HPP-1:0][4:0] exps;
   hc_quant #(.TR(TR), .SEG(SEGH), .WPB(HSUM_WORDS), .W(32), .MAG(37), .CODE_W(16), .META(3)) u_blocks (
+//endif
     .clk, .rst_n, .bits(5'd16), .in_valid(sum_valid), .in_first(vec.block_first), .in_last(vec.block_last),
+//if blocked
+    .in_meta({vec.head_first, vec.head_last, vec.done}), .in_word(vec.zero ? '0 : word), .out_valid(s_valid),
+//else
     .in_meta({vec.head_first, vec.head_last, vec.done}), .in_word(word), .out_valid(s_valid),
+//endif
     .out_first(s_first), .out_last(s_last), .out_meta({s_head_first, s_head_last, s_done}),
     .out_codes(codes), .out_exp(exps)
   );
@@ -42,9 +58,17 @@ module hc_head_norm
   for (genvar j = 0; j < HPP; j++) begin : g_head
     logic v_valid;
     logic [V_W-1:0] v;
+//if blocked
+    hc_squares #(.LANES(SEGH), .SEG(SEGS)) u_squares (
+//else
     hc_squares #(.LANES(SEGH), .SEG(SEGH)) u_squares (
+//endif
       .clk, .rst_n, .in_valid(s_valid), .in_first(s_head_first), .in_last(s_head_last), .epsilon(epsilon_n),
+//if blocked
+      .codes(codes[j*SEGH*16 +: SEGH*16]), .exps(exps[j*BLOCKS +: BLOCKS]), .out_valid(v_valid), .v
+//else
       .codes(codes[j*SEGH*16 +: SEGH*16]), .exps(exps[j]), .out_valid(v_valid), .v
+//endif
     );
     hc_rsqrt u_rsqrt (
       .clk, .rst_n, .in_valid(v_valid), .v, .out_valid(r_valid[j]), .r(r_new[j]), .halfshift(half_new[j])
