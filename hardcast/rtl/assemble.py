@@ -12,7 +12,7 @@ from hardcast.chip.geometry import Geometry
 from hardcast.chip.schedule import Op
 from hardcast.image import Image
 from hardcast.program import step as kinds
-from hardcast.rtl.package import DESTINATIONS, OPCODES, PROGRAM_FIELDS, TARGETS
+from hardcast.rtl.package import BEHIND_OPS, DESTINATIONS, OPCODES, PROGRAM_FIELDS, TARGETS
 from hardcast.rtl.words import bits_of, hex_lines
 
 PRODUCT_BITS = 37  # of t in MATVEC (docs/steps/matvec.md)
@@ -71,7 +71,11 @@ class _Assembler:
 
     def word(self, op: Op) -> dict[str, int]:
         geometry, shape = self.geometry, self.geometry.shape
-        word = {"op": OPCODES.index(op.name), "wait_": int(op.wait), "head": int(op.head)}
+        word = {
+            "op": (OPCODES + BEHIND_OPS).index(op.name),
+            "wait_": int(op.wait),
+            "head": int(op.head),
+        }
         match op.step:
             case None:
                 if op.name == "ANGLE":
@@ -87,6 +91,14 @@ class _Assembler:
                 if isinstance(op.step, kinds.Norm):
                     word["gain_base"] = self.places.gain
                     word["epsilon"] = self.image.constants["norm_epsilon"]
+                    self.places.gains.append((op.step.gain, False))
+                    self.places.gain += words
+            case kinds.HeadNorm(buffer="y"):
+                words = geometry.words(shape.hidden_size)
+                word |= self._blocks(words, 16)
+                word["epsilon"] = self.image.constants["y_epsilon"]
+                if op.name == "BADD":
+                    word["gain_base"] = self.places.gain
                     self.places.gains.append((op.step.gain, False))
                     self.places.gain += words
             case kinds.HeadNorm(buffer=buffer, num_heads=heads):
@@ -167,7 +179,8 @@ class _Assembler:
             "y": points.residual,
             "logits": points.logits,
         }[step.dst]
-        dst = {"q": "QKV", "k": "QKV", "v": "QKV", "y": "X", "logits": "LOGITS"}
+        added = "X" if op.add else "Y"
+        dst = {"q": "QKV", "k": "QKV", "v": "QKV", "y": added, "logits": "LOGITS"}
         high, low = self.codebooks[step.matrix]
         places = self.places
         places.matrices[step.matrix, step.dst] = (places.tile, places.rows, words)
@@ -180,7 +193,7 @@ class _Assembler:
             "bias": int(step.bias is not None),
             "codebook": high,
             "codebook_low": low,
-            "dst": DESTINATIONS.index(dst.get(step.dst, step.dst.upper())),
+            "dst": (*DESTINATIONS, "Y").index(dst.get(step.dst, step.dst.upper())),
             "rounds": rounds,
             "passes": passes,
             "words": words,

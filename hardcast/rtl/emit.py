@@ -112,6 +112,7 @@ def design(image: Image, chip: Chip) -> Design:
         ropes=image.program.rope_tables(),
         blocked=any(op.name == "HSUM" for op in ops)
         and not (shape.head_dim <= BLOCK or shape.head_dim == 2 * BLOCK),
+        behind=any(op.name == "BSUM" for op in ops),
         gate=image.program.gate_tables()[0],
         unturned=any(s.table is None for s in image.program.steps if isinstance(s, kinds.Rope)),
         embed_bits=entry["bits"] * entry["planes"],

@@ -10,7 +10,8 @@ module holds both, and a chip without the need has the file as if nothing else h
     //endif
 
 What a chip may have: `switched`, angles that change within a token; `gelu_tanh`, that gate's table;
-`blocked`, norms of heads whose squares are neither one block nor two halves.
+`blocked`, norms of heads whose squares are neither one block nor two halves;
+`behind`, norms behind a matrix. A module of which nothing is left is left out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def modules(variants: frozenset[str] = frozenset()) -> dict[str, str]:
         if entry.is_dir():
             waiting += entry.iterdir()
         elif entry.name.endswith(".sv"):
-            found[entry.name] = _chosen(entry.read_text("utf-8"), variants)
+            text = _chosen(entry.read_text("utf-8"), variants)
+            if text:
+                found[entry.name] = text
     return dict(sorted(found.items()))
 
 

@@ -15,6 +15,7 @@ OPCODES = (
     "ROPE", "VALUE", "ATTEND", "GATE", "SAMPLE", "HSUM", "HAPPLY",
 )  # fmt: skip
 DESTINATIONS = ("X", "QKV", "G", "U", "LOGITS")
+BEHIND_OPS = ("BSUM", "BADD")  # further opcodes and vector steps of a chip with norms behind
 TARGETS = ("Q", "K", "V")
 VECTOR_OPS = ("NORM", "QUANT", "ROPE", "VALUE", "GATE", "ANGLE", "READ", "HSUM", "HAPPLY")
 KINDS = ("IDLE", "MATVEC", "ATTEND", "VECTOR", "SAMPLE")
@@ -61,7 +62,7 @@ class Contents:
     a scale in the tiles (32 or 64); asymmetric: whether the ROM words have offsets. wide: whether
     activations of more than 8 bits occur. acc_bits: of the tiles' sums. gain_bits: of a norm gain.
     ropes: tables of angles, in the ROMs' order; unturned: whether some layers have none.
-    gate: the table of the gates. blocked: see modules.py.
+    gate: the table of the gates. blocked, behind: see modules.py.
     embed_*: of the embedding's ROM: code bits, planes, codebook, group, offsets.
     """
 
@@ -83,6 +84,7 @@ class Contents:
     embed_offsets: bool
     gate: str = "sigmoid"
     blocked: bool = False
+    behind: bool = False
     points: Points = field(default_factory=Points)
 
     @property
@@ -92,6 +94,7 @@ class Contents:
             "switched": self.switched,
             "gelu_tanh": self.gate == "gelu_tanh",
             "blocked": self.blocked,
+            "behind": self.behind,
         }
         return frozenset(name for name, value in has.items() if value)
 
@@ -121,7 +124,7 @@ def package(geometry: Geometry, contents: Contents) -> str:
     lines = ["// Written by hardcast/rtl/package.py: do not edit.", *FOLDER.splitlines()]
     lines += [f"  localparam int {name} = {value};" for name, value in constants.items()]
     lines += _codebooks(geometry, contents)
-    lines += _enums()
+    lines += _enums(contents.behind)
     lines += _structs(constants)
     lines += _functions(geometry)
     return "\n".join([*lines, "endpackage", ""])
@@ -246,6 +249,11 @@ def _model(geometry: Geometry, contents: Contents) -> dict[str, int]:
         "NORM_SHIFT": points.gain - points.norm_extra,
         "ROPE_SHIFT": 14 + points.qk - points.rope,
         "NORMED_SHIFT": points.normed + points.gain - points.qk,
+        **(
+            {"BEHIND_SHIFT": points.normed + points.gain - points.residual}
+            if contents.behind
+            else {}
+        ),
         "POINT_NORMED": points.normed,
         "POINT_RESIDUAL": points.residual,
         "POINT_V": points.v,
@@ -291,13 +299,14 @@ def _codebooks(geometry: Geometry, contents: Contents) -> list[str]:
     ]
 
 
-def _enums() -> list[str]:
+def _enums(behind: bool) -> list[str]:
     lines = []
+    more = BEHIND_OPS if behind else ()
     for prefix, names, bits in (
-        ("OP", OPCODES, 4),
-        ("DST", DESTINATIONS, 3),
+        ("OP", OPCODES + more, 4),
+        ("DST", DESTINATIONS + (("Y",) if behind else ()), 3),
         ("TARGET", TARGETS, 2),
-        ("VEC", VECTOR_OPS, 4),
+        ("VEC", VECTOR_OPS + more, 4),
         ("KIND", KINDS, 3),
     ):
         for value, name in enumerate(names):

@@ -67,7 +67,7 @@ def cases(draw: st.DrawFn) -> Case:
     vocabulary = draw(st.sampled_from([33, 131]))
     count = draw(st.sampled_from([1, 2, 3]))
     model = {
-        "architecture": draw(st.sampled_from(["llama", "qwen2", "qwen3"])),
+        "architecture": draw(st.sampled_from(["llama", "qwen2", "qwen3", "gemma3"])),
         "hidden_size": draw(st.sampled_from([32, 70, 96, 192])),
         "intermediate_size": draw(st.sampled_from([33, 64, 200])),
         "num_hidden_layers": count,

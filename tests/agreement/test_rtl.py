@@ -90,6 +90,19 @@ def test_norms_of_long_heads(head_dim: int, lanes: int) -> None:
     check(Case(model, (Form(),), chip, image, runs, (SamplerSettings(),)))
 
 
+@pytest.mark.parametrize("gain", [1.5, 2.0**6])
+def test_gemma3(gain: float) -> None:
+    """Norms behind, with widths that blocks of 64 do not divide, and gates of tanh-GELU."""
+    model = {"architecture": "gemma3", "hidden_size": 70, "head_dim": 80, "vocab_size": 33}
+    layers = (Layer(3, "rope_local"), Layer(None, "rope"))
+    model |= {"layers": layers, "local_rope": LOCAL}
+    chip = Chip("gemma", bits=4, columns=32, slices=2, tile_rows=8, users=2, positions=2,
+                context=17)  # fmt: skip
+    runs = tuple((7 * t % 33, 5 * t % 33) for t in range(5))
+    image = {"context": 40, "gain": gain}
+    check(Case(model, (Form(),), chip, image, runs, (SamplerSettings(),) * 2))
+
+
 @pytest.mark.verify
 @settings(max_examples=40, **SLOW)
 @given(case=cases())

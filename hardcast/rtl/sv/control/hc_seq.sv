@@ -291,6 +291,10 @@ module hc_seq
       OP_ANGLE:  vec.op <= VEC_ANGLE;
       OP_HSUM:   vec.op <= VEC_HSUM;
       OP_HAPPLY: vec.op <= VEC_HAPPLY;
+//if behind
+      OP_BSUM:   vec.op <= VEC_BSUM;
+      OP_BADD:   vec.op <= VEC_BADD;
+//endif
       default:   vec.op <= VEC_READ;
     endcase
     vec.base   <= w.op == OP_ATTEND ? '0 : w.dst_base;

@@ -105,7 +105,12 @@ module hc_top
     assign bias_word = '0;
   end
   hc_rom #(.W(TR * GAIN_W), .D(GAIN_D), .FILE("gain.mem")) u_gain_rom (
+//if behind
+    .clk, .en(vec_valid && (vec.op == VEC_NORM || vec.op == VEC_HAPPLY || vec.op == VEC_BADD)), .addr(gain_addr),
+    .word(gain_word)
+//else
     .clk, .en(vec_valid && (vec.op == VEC_NORM || vec.op == VEC_HAPPLY)), .addr(gain_addr), .word(gain_word)
+//endif
   );
   wire angle = vec_valid && vec.op == VEC_ANGLE;
 //if switched

@@ -90,18 +90,39 @@ module hc_vector
   assign logits      = y;
 
   // ---------------- memories ----------------
+//if behind
+  wire vec_x = vec_valid && (vec.op == VEC_NORM || vec.op == VEC_QUANT || vec.op == VEC_BADD);
+  wire vec_y = vec_valid && (vec.op == VEC_BSUM || vec.op == VEC_BADD);
+  logic [TR*32-1:0] y_word;
+  logic added_we;  // a norm behind writes the residual
+  logic [WORD_AW-1:0] added_addr;
+  logic [TR-1:0][31:0] added;
+//else
   wire vec_x = vec_valid && (vec.op == VEC_NORM || vec.op == VEC_QUANT);
+//endif
   wire [WORD_AW-1:0] vec_addr = vec.base + vec.word;
   logic [TR*32-1:0] qkv_word, g_word, u_word;
   logic head_we;  // HEAD_NORM writes q or k back
   logic [WORD_AW-1:0] head_waddr;
   logic [TR-1:0][31:0] head_wdata;
   hc_ram #(.W(TR * 32), .D(XWORDS)) u_x (
+//if behind
+    .clk, .we(embed_valid || added_we || (out_valid && in_range && rows_10.dst == DST_X)),
+    .waddr(embed_valid ? embed_word : added_we ? XWORD_AW'(added_addr) : XWORD_AW'(out_addr)),
+    .wdata(embed_valid ? embed_x : added_we ? added : y),
+//else
     .clk, .we(embed_valid || (out_valid && in_range && rows_10.dst == DST_X)),
     .waddr(embed_valid ? embed_word : XWORD_AW'(out_addr)), .wdata(embed_valid ? embed_x : y),
+//endif
     .re(vec_x || (rows_valid_8 && rows_8.add)),
     .raddr(vec_x ? XWORD_AW'(vec_addr) : XWORD_AW'(rows_8.word)), .rdata(x_word)
   );
+//if behind
+  hc_ram #(.W(TR * 32), .D(XWORDS)) u_y (
+    .clk, .we(out_valid && in_range && rows_10.dst == DST_Y), .waddr(XWORD_AW'(out_addr)), .wdata(y),
+    .re(vec_y), .raddr(XWORD_AW'(vec_addr)), .rdata(y_word)
+  );
+//endif
   hc_ram #(.W(TR * 32), .D(QKV_WORDS)) u_qkv (
     .clk, .we(head_we || (out_valid && in_range && rows_10.dst == DST_QKV)),
     .waddr(head_we ? QKV_AW'(head_waddr) : QKV_AW'(out_addr)), .wdata(head_we ? head_wdata : y),
@@ -272,14 +293,27 @@ module hc_vector
   logic r_valid;
   logic [16:0] r_new;
   logic signed [6:0] half_new;
+//if behind
+  wire bsum_1 = vec_1.op == VEC_BSUM;
+//endif
   hc_quant #(.TR(TR), .SEG(SEG64), .WPB(WPB64), .W(32), .MAG(37), .CODE_W(16), .META(2)) u_square_blocks (
+//if behind
+    .clk, .rst_n, .bits(5'd16), .in_valid(valid_1 && (vec_1.op == VEC_NORM || bsum_1)), .in_first(vec_1.block_first),
+    .in_last(vec_1.block_last), .in_meta({vec_1.first, vec_1.last}),
+    .in_word(vec_1.zero ? '0 : bsum_1 ? y_word : x_word), .out_valid(s_valid), .out_first(s_first), .out_last(s_last),
+//else
     .clk, .rst_n, .bits(5'd16), .in_valid(valid_1 && vec_1.op == VEC_NORM), .in_first(vec_1.block_first),
     .in_last(vec_1.block_last), .in_meta({vec_1.first, vec_1.last}),
     .in_word(vec_1.zero ? '0 : x_word), .out_valid(s_valid), .out_first(s_first), .out_last(s_last),
+//endif
     .out_meta({s_vfirst, s_vlast}), .out_codes(s_codes), .out_exp(s_exp)
   );
   logic [63:0] epsilon_n;  // of the norm under way: its squares end after the next word was loaded
+//if behind
+  always_ff @(posedge clk) if (valid_1 && (vec_1.op == VEC_NORM || bsum_1) && vec_1.first) epsilon_n <= epsilon;
+//else
   always_ff @(posedge clk) if (valid_1 && vec_1.op == VEC_NORM && vec_1.first) epsilon_n <= epsilon;
+//endif
   hc_squares #(.LANES(TR), .SEG(SEG64)) u_squares (
     .clk, .rst_n, .in_valid(s_valid), .in_first(s_vfirst), .in_last(s_vlast), .epsilon(epsilon_n), .codes(s_codes),
     .exps(s_exp), .out_valid(v_valid_sq), .v(energy)
@@ -293,15 +327,39 @@ module hc_vector
       halfshift <= half_new;
     end
 
+//if behind
+  // ---------------- norms behind a matrix: x += norm(y), with 1/rms from where NORM has its own ----------------
+  logic head_norm_sum_done, head_norm_apply_done, of_y, behind_sum_done, behind_done;
+  always_ff @(posedge clk) begin
+    if (valid_1 && (vec_1.op == VEC_NORM || bsum_1)) of_y <= bsum_1;
+    behind_sum_done <= r_valid && of_y && rst_n;
+  end
+  hc_norm_behind u_norm_behind (
+    .clk, .rst_n, .in_valid(valid_1 && vec_1.op == VEC_BADD), .vec(vec_1), .r, .halfshift, .word(y_word),
+    .gain(gain_word), .residual(x_word), .we(added_we), .done(behind_done), .waddr(added_addr), .wdata(added)
+  );
+  assign head_sum_done   = head_norm_sum_done || behind_sum_done;
+  assign head_apply_done = head_norm_apply_done || behind_done;
+
+//endif
   // ---------------- HEAD_NORM ----------------
   if (HEAD_NORM != 0) begin : g_head_norm
     hc_head_norm u_head_norm (
       .clk, .rst_n, .sum_valid(valid_1 && vec_1.op == VEC_HSUM), .apply_valid(valid_1 && vec_1.op == VEC_HAPPLY),
+//if behind
+      .vec(vec_1), .epsilon(epsilon[47:0]), .word(qkv_word), .gain(gain_word), .sum_done(head_norm_sum_done),
+      .we(head_we), .apply_done(head_norm_apply_done), .waddr(head_waddr), .wdata(head_wdata)
+//else
       .vec(vec_1), .epsilon(epsilon[47:0]), .word(qkv_word), .gain(gain_word), .sum_done(head_sum_done),
       .we(head_we), .apply_done(head_apply_done), .waddr(head_waddr), .wdata(head_wdata)
+//endif
     );
   end else begin : g_no_head_norm
+//if behind
+    assign {head_norm_sum_done, head_norm_apply_done, head_we, head_waddr, head_wdata} = '0;
+//else
     assign {head_sum_done, head_apply_done, head_we, head_waddr, head_wdata} = '0;
+//endif
   end
 
   // ---------------- ROPE, and one block a head ----------------
