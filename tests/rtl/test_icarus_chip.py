@@ -65,6 +65,11 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Form, ...], Chip]] = {
         (Form(3, 1, 64, False, (-8, -5, -3, -1, 1, 3, 5, 8)), Form(3, 2, 64)),
         Chip("b", bits=3, tile_rows=2, columns=32, users=2, broadcast_stages=1, context=8),
     ),
+    "norms behind, tanh-GELU": (
+        {"architecture": "gemma3", "hidden_size": 70, "head_dim": 16},
+        (Form(),),
+        Chip("c", tile_rows=4, slices=2, columns=32, positions=2, context=8),
+    ),
 }
 
 
@@ -125,6 +130,7 @@ def test_logits(case: str, tmp_path: Path) -> None:
         texts | {"hc_sample.sv": KEEPER},
         inputs | {"rsp_ready": 1},
         {"req_ready": 1, "rsp_valid": 1, "rsp_data": 32, "rsp_error": 8},
+        variants=made.contents.variants,
     )
     seen = module.run(stimuli, tmp_path)
     answers = [
