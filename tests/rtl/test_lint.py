@@ -38,6 +38,11 @@ CASES: dict[str, tuple[Chip, tuple[Form, ...], dict[str, Any]]] = {
         (Form(), Form(group_size=64)),
         {"architecture": "qwen3", "activation_bits": 12},
     ),
+    "norms behind": (
+        Chip("behind", columns=4, tile_rows=2, positions=2, context=16),
+        (FORMS["4 bits, offsets"],),
+        {"architecture": "gemma3"},
+    ),
 }
 
 
