@@ -205,9 +205,9 @@ def test_a_planted_bug_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     right = "index_1 == 7'd64"
     assert right in source("hc_gate")
     wrong = packages() | {"hc_gate.sv": source("hc_gate").replace(right, "index_1 == 7'd63", 1)}
-    monkeypatch.setattr(sys.modules[__name__], "packages", lambda: wrong)
+    monkeypatch.setattr(sys.modules[__name__], "packages", lambda **_: wrong)
     with pytest.raises(AssertionError):
-        test_gate(tmp_path)
+        test_gate("sigmoid", tmp_path)
 
 
 def test_reciprocal_root(tmp_path: Path) -> None:
