@@ -164,7 +164,7 @@ class Design:
     def gain_words(self) -> int:
         """Words of the ROM of norm gains."""
         words = self.geometry.words(self.subject.program.shape.hidden_size)
-        each = {"NORM": words, "HAPPLY": self.geometry.head_words}
+        each = {"NORM": words, "BADD": words, "HAPPLY": self.geometry.head_words}
         return sum(count * each.get(op.name, 0) for op, count, _ in self.cycles.groups)
 
     @cached_property
