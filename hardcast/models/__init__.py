@@ -2,10 +2,10 @@
 
 A module here is an architecture if it defines
 
-    build_program(config, activation_bits=8, head_activation_bits=10) -> Program
+    ARCHITECTURE: Architecture      # common.Decoder, or whatever else lists a program's steps
 
 and its file name is the lookup key: `ModelConfig.architecture == "qwen3"` means `models/qwen3.py`.
-Modules without a `build_program` (common, shapes) are the room's helpers.
+Modules without one (common, shapes, units) are the room's helpers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Architecture(Protocol):
-    """What an architecture module offers."""
+    """What an architecture module's ARCHITECTURE offers."""
 
     def build_program(
         self,
@@ -44,33 +44,33 @@ class Architecture(Protocol):
         activation_bits: int = ACTIVATION_BITS,
         head_activation_bits: int = HEAD_ACTIVATION_BITS,
     ) -> Program:
-        """One token's forward pass; see `common.decoder_program`."""
+        """One token's forward pass; see `common.Decoder.build_program`."""
         ...
 
 
 @cache
-def _modules() -> dict[str, Architecture]:
+def _found() -> dict[str, Architecture]:
     found = {}
     for entry in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{entry.name}")
-        if hasattr(module, "build_program"):
-            found[entry.name] = cast(Architecture, module)
+        if hasattr(module, "ARCHITECTURE"):
+            found[entry.name] = cast(Architecture, module.ARCHITECTURE)
     return dict(sorted(found.items()))
 
 
 def architectures() -> list[str]:
     """Names of the supported architectures, sorted."""
-    return list(_modules())
+    return list(_found())
 
 
 def get(architecture: str) -> Architecture:
-    """The module of an architecture.
+    """An architecture by name.
 
     Raises:
         HardcastError: the architecture has no module; the message lists those that have.
     """
     try:
-        return _modules()[architecture]
+        return _found()[architecture]
     except KeyError:
         raise HardcastError(
             f"architecture {architecture!r} is not supported; supported: "
@@ -83,7 +83,7 @@ def build_program(
     activation_bits: int = ACTIVATION_BITS,
     head_activation_bits: int = HEAD_ACTIVATION_BITS,
 ) -> Program:
-    """The program of a model: looks up `config.architecture` and lets its module list the steps.
+    """The program of a model: looks up `config.architecture` and lets it list the steps.
 
     Raises:
         HardcastError: unsupported architecture, or sizes that no chip can run.

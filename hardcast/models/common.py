@@ -1,13 +1,12 @@
 """What the architectures share: tensor names, the order of steps of a decoder.
 
-A helper of this room, not an architecture: it defines no `build_program`, so the discovery in
-`hardcast.models` passes it by. An architecture file calls `decoder_program` and says what differs.
+A helper of this room, not an architecture: it defines no `ARCHITECTURE`, so the discovery in
+`hardcast.models` passes it by. An architecture file makes a `Decoder` and says what differs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from hardcast.checkpoint.config import ModelConfig
@@ -69,64 +68,69 @@ def checkpoint_name(image_name: str) -> str:
     return f"model.layers.{layer}.{block}{part}{bias or '.weight'}"
 
 
-def decoder_program(
-    config: ModelConfig,
-    *,
-    biases: Collection[str] = (),
-    head_norm: bool = False,
-    whole_norm: bool = False,
-    norms: LayerNorms = LayerNorms(),
-    gate: str = "sigmoid",
-    activation_bits: int = ACTIVATION_BITS,
-    head_activation_bits: int = HEAD_ACTIVATION_BITS,
-) -> Program:
-    """The decoder with grouped-query attention and a gated MLP, which all families share.
+@dataclass(frozen=True)
+class Decoder:
+    """An architecture: the decoder with grouped-query attention and a gated MLP, and what differs.
 
-    Args:
-        config: sizes of the model.
-        biases: matrices of a layer ("q_proj") that add a bias whatever the config says (Qwen 2).
-        head_norm: q and k pass an RMS norm of each head before RoPE (Qwen 3).
-        whole_norm: they pass one over all heads (OLMo 2).
-        norms: those around the halves of a layer; what no norm precedes is quantised as it is.
-        gate: table of GATE_MUL.
-        activation_bits: bits of the quantised input of every matrix but the head.
-        head_activation_bits: bits of the quantised input of the head.
-
-    Returns: a verified program.
-
-    Raises:
-        HardcastError: sizes that no chip can run (an odd head_dim, heads not shared evenly).
+    biases: matrices of a layer ("q_proj") that add a bias whatever the config says (Qwen 2).
+    head_norm: q and k pass an RMS norm of each head before RoPE (Qwen 3).
+    whole_norm: they pass one over all heads (OLMo 2).
+    norms: those around the halves of a layer; what no norm precedes is quantised as it is.
+    gate: table of GATE_MUL.
     """
-    shape = Shape(
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        vocab_size=config.vocab_size,
-    )
-    biased = {*biases, *config.biases}
-    heads = (config.num_attention_heads, config.num_key_value_heads) if head_norm else None
-    normed = (1, 1) if whole_norm else heads
-    steps: list[Step] = [Embed("embed_tokens")]
-    for layer in range(config.num_hidden_layers):
-        steps.append(_input(layer, norms.before_attention, activation_bits))
-        steps += _attention(config, layer, biased, normed, activation_bits)
-        steps += _output(layer, norms.behind_attention)
-        steps.append(_input(layer, norms.before_mlp, activation_bits))
-        steps += _gated_mlp(layer, biased, gate, activation_bits)
-        steps += _output(layer, norms.behind_mlp)
-    # A tied head is the embedding matrix itself: the chip holds one ROM for both steps.
-    head = "embed_tokens" if config.tie_word_embeddings else "lm_head"
-    steps += [
-        Norm("norm", activation_bits=head_activation_bits),
-        Matvec(head, src="h", dst="logits"),
-        Sample(),
-    ]
-    program = Program(config.architecture, shape, tuple(steps))
-    verify(program)
-    return program
+
+    biases: tuple[str, ...] = ()
+    head_norm: bool = False
+    whole_norm: bool = False
+    norms: LayerNorms = LayerNorms()
+    gate: str = "sigmoid"
+
+    def build_program(
+        self,
+        config: ModelConfig,
+        activation_bits: int = ACTIVATION_BITS,
+        head_activation_bits: int = HEAD_ACTIVATION_BITS,
+    ) -> Program:
+        """One token's forward pass: a verified program.
+
+        Args:
+            config: sizes of the model.
+            activation_bits: bits of the quantised input of every matrix but the head.
+            head_activation_bits: bits of the quantised input of the head.
+
+        Raises:
+            HardcastError: sizes that no chip can run (an odd head_dim, heads not shared evenly).
+        """
+        shape = Shape(
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            vocab_size=config.vocab_size,
+        )
+        norms, biased = self.norms, {*self.biases, *config.biases}
+        heads = (config.num_attention_heads, config.num_key_value_heads) if self.head_norm else None
+        normed = (1, 1) if self.whole_norm else heads
+        steps: list[Step] = [Embed("embed_tokens")]
+        for layer in range(config.num_hidden_layers):
+            steps.append(_input(layer, norms.before_attention, activation_bits))
+            steps += _attention(config, layer, biased, normed, activation_bits)
+            steps += _output(layer, norms.behind_attention)
+            steps.append(_input(layer, norms.before_mlp, activation_bits))
+            steps += _gated_mlp(layer, biased, self.gate, activation_bits)
+            steps += _output(layer, norms.behind_mlp)
+        # A tied head is the embedding matrix itself: the chip holds one ROM for both steps.
+        head = "embed_tokens" if config.tie_word_embeddings else "lm_head"
+        steps += [
+            Norm("norm", activation_bits=head_activation_bits),
+            Matvec(head, src="h", dst="logits"),
+            Sample(),
+        ]
+        program = Program(config.architecture, shape, tuple(steps))
+        verify(program)
+        return program
 
 
 def _matvec(layer: int, part: str, src: str, dst: str, biased: set[str]) -> Matvec:
