@@ -24,14 +24,6 @@ from hardcast.quantize.folding import can_rotate
 from hardcast.quantize.recipe import GPTQ
 from tests import random_image, tiny
 
-# Every in_features is a multiple of 64, the group size of the recipes that calibrate.
-SIZES: dict[str, Any] = {
-    "hidden_size": 128,
-    "head_dim": 32,
-    "intermediate_size": 192,
-    "max_position_embeddings": 64,
-    "num_hidden_layers": 1,
-}
 BITS = 4.5  # for a recipe that searches: enough for some second planes
 UNTIED = "qwen2"
 
@@ -41,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny checkpoint of each architecture, one with a head of its own."""
     return {
         name: tiny.write_safetensors(
-            tmp_path_factory.mktemp(name), name, **SIZES, tie_word_embeddings=name != UNTIED
+            tmp_path_factory.mktemp(name), name, **tiny.GROUPED, tie_word_embeddings=name != UNTIED
         )
         for name in tiny.ARCHITECTURES
     }
@@ -197,7 +189,7 @@ def other_text(model: Path, folder: Path) -> dict[str, Any]:
 
 
 def touched(model: Path, folder: Path) -> dict[str, Any]:
-    tiny.write_safetensors(model, "llama", seed=3, **SIZES)
+    tiny.write_safetensors(model, "llama", seed=3, **tiny.GROUPED)
     return {}
 
 
@@ -218,7 +210,7 @@ def test_a_changed_option_starts_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Text and weights are options too: nothing of the interrupted build is used."""
-    model = tiny.write_safetensors(tmp_path / "m", "llama", **SIZES)
+    model = tiny.write_safetensors(tmp_path / "m", "llama", **tiny.GROUPED)
     out, wanted = tmp_path / "new" / "i", options("3/6", text)
     with pytest.raises(KeyboardInterrupt):
         flow.build(str(model), out, progress=interrupt_at(11), **wanted)

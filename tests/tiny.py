@@ -34,6 +34,14 @@ GEMMA = {
     "sliding_window_pattern": 2,
     "query_pre_attn_scalar": 24,
 }
+# Overrides under which every in_features is a multiple of the groups of the recipes that calibrate.
+GROUPED: dict[str, Any] = {
+    "hidden_size": 128,
+    "head_dim": 32,
+    "intermediate_size": 192,
+    "max_position_embeddings": 64,
+    "num_hidden_layers": 1,
+}
 PLAIN_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 

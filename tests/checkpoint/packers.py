@@ -16,13 +16,6 @@ import numpy as np
 
 from tests import tiny
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 128,
-    "head_dim": 32,
-    "intermediate_size": 192,
-    "max_position_embeddings": 64,
-    "num_hidden_layers": 1,
-}
 Tensors = dict[str, np.ndarray]
 
 
@@ -160,9 +153,9 @@ def write(
 
     said: keys of config.json. act_order: roles whose groups lie apart. embedding: packed as well.
     more: tensors that replace or join the others; float64 and float32 are stored as float16.
-    sizes: keys that replace those of SIZES.
+    sizes: keys that replace those of tiny.GROUPED.
     """
-    shape = {**SIZES, **(sizes or {})}
+    shape = {**tiny.GROUPED, **(sizes or {})}
     plain = tiny.tensors(architecture, **shape)
     rng, drawn, stored = np.random.default_rng(bits * 100 + group), {}, dict[str, np.ndarray]()
     for name, array in plain.items():

@@ -160,8 +160,10 @@ def test_act_order(role: str, tmp_path: Path) -> None:
     drawn = packers.write(tmp_path / "m", GPTQ, said, act_order=(role,))
     whole = {f"{module}.weight": matrix.weights for module, matrix in drawn.items()}
     plain = tmp_path / "plain"
-    packers.tiny.write_safetensors(plain, "qwen2", **packers.SIZES, weights=whole, dtype="F32")
-    halves = packers.tiny.tensors("qwen2", **packers.SIZES)
+    packers.tiny.write_safetensors(
+        plain, "qwen2", **packers.tiny.GROUPED, weights=whole, dtype="F32"
+    )
+    halves = packers.tiny.tensors("qwen2", **packers.tiny.GROUPED)
     halves = {n: a.astype(np.float16).astype(np.float32) for n, a in halves.items()} | whole
     packers.tiny.save_safetensors(plain / "model.safetensors", halves)
     np.testing.assert_allclose(logits(tmp_path / "m"), logits(plain), atol=1e-4)

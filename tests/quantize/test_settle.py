@@ -19,14 +19,6 @@ from hardcast.models import checkpoint_name
 from hardcast.quantize import calibration_text, settle
 from tests import tiny
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 128,
-    "head_dim": 32,
-    "intermediate_size": 192,
-    "max_position_embeddings": 64,
-    "num_hidden_layers": 1,
-}
-
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
@@ -57,7 +49,9 @@ def kept(matrix: Matrix, model: Path) -> bool:
 def test_a_file_of_4_bit_grids_is_built_as_4bit_in_no_time(tmp_path: Path, quant: str) -> None:
     roles = {"lm_head": "Q5_1"}  # two planes: rounding them to 8 bits loses next to nothing
     tied = {"tie_word_embeddings": False}
-    model = tiny.write_gguf(tmp_path / "m.gguf", "llama", quant=quant, roles=roles, **SIZES, **tied)
+    model = tiny.write_gguf(
+        tmp_path / "m.gguf", "llama", quant=quant, roles=roles, **tiny.GROUPED, **tied
+    )
     report, said = built(model)
     line = "recipe 4keep: every matrix keeps its own grid, so it is 4bit"
     assert said == [line] == list(report.notes)
@@ -69,7 +63,7 @@ def test_a_file_of_4_bit_grids_is_built_as_4bit_in_no_time(tmp_path: Path, quant
 
 
 def test_a_model_without_grids_is_built_as_4gptq(tmp_path: Path, text: Path) -> None:
-    model = tiny.write_safetensors(tmp_path / "m", "qwen2", **SIZES)
+    model = tiny.write_safetensors(tmp_path / "m", "qwen2", **tiny.GROUPED)
     report, said = built(model, calibrate=text)
     line = "recipe 4keep: no matrix has a grid that it keeps, so it is 4gptq"
     assert said == [line] == list(report.notes)
@@ -82,7 +76,7 @@ def test_grids_in_places_stay_and_the_others_are_calibrated(
     tmp_path: Path, text: Path, kind: str
 ) -> None:
     roles = {"down_proj": kind, "k_proj": kind, "q_proj": "Q5_0", "up_proj": "Q8_0"}
-    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", quant="F16", roles=roles, **SIZES)
+    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", quant="F16", roles=roles, **tiny.GROUPED)
     report, said = built(model, calibrate=text)
     assert said[0].endswith("2 of 7 matrices keep their own grid, the others are calibrated")
     image = open_image(report.path)
@@ -104,7 +98,7 @@ def test_grids_in_places_stay_and_the_others_are_calibrated(
 def test_a_build_in_between_goes_on_where_it_was(tmp_path: Path, text: Path) -> None:
     """Kept and calibrated matrices alike are finished ones."""
     roles = {"down_proj": "Q4_0", "k_proj": "Q4_1"}
-    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", quant="F16", roles=roles, **SIZES)
+    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen2", quant="F16", roles=roles, **tiny.GROUPED)
     whole = built(model, calibrate=text)[0]
 
     def stop(what: str, done: int, total: int | None) -> None:
@@ -119,7 +113,7 @@ def test_a_build_in_between_goes_on_where_it_was(tmp_path: Path, text: Path) -> 
 
 
 def test_a_text_is_refused_where_nothing_is_calibrated(tmp_path: Path, text: Path) -> None:
-    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen3", **SIZES)
+    model = tiny.write_gguf(tmp_path / "m.gguf", "qwen3", **tiny.GROUPED)
     with pytest.raises(HardcastError, match="4keep: every matrix keeps its own grid: no --cal"):
         built(model, calibrate=text)
 
@@ -153,7 +147,7 @@ def test_the_recipe_file_keeps_what_a_file_has(
     tmp_path: Path, kind: str, form: tuple[int, int, bool]
 ) -> None:
     roles = {"embed_tokens": kind}
-    model = tiny.write_gguf(tmp_path / "m.gguf", "llama", quant=kind, roles=roles, **SIZES)
+    model = tiny.write_gguf(tmp_path / "m.gguf", "llama", quant=kind, roles=roles, **tiny.GROUPED)
     report, said = built(model, recipe="file")
     assert said == []
     image = open_image(report.path)
